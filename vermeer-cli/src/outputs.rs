@@ -1,0 +1,145 @@
+//! Files that appear together when all of them are finished, or not at all.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use vermeer::{Error, Result};
+
+/// Files in the making. They lie in a hidden folder, which goes away when this is dropped, until
+/// [`Outputs::publish`] moves them to their place.
+pub(crate) struct Outputs {
+    folder: PathBuf,
+    names: Vec<String>,
+    overwrite: bool,
+    hidden: TempDir,
+}
+
+impl Outputs {
+    /// Prepares files of these names in `folder`, which need not exist.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] when one of them exists and may not be overwritten, [`Error::Io`] when
+    /// nothing can be written there.
+    pub(crate) fn new(folder: &Path, names: Vec<String>, overwrite: bool) -> Result<Self> {
+        refuse_taken(folder, &names, overwrite)?;
+        let existing = folder.ancestors().find(|place| place.is_dir());
+        let nearest = existing.filter(|place| *place != Path::new("")).unwrap_or(Path::new("."));
+        let hidden = tempfile::Builder::new()
+            .prefix(".vermeer-")
+            .tempdir_in(nearest)
+            .map_err(|error| Error::io(nearest, error))?;
+        Ok(Self { folder: folder.to_path_buf(), names, overwrite, hidden })
+    }
+
+    /// Prepares one file.
+    ///
+    /// # Errors
+    /// As [`Outputs::new`]; [`Error::Settings`] when the path names no file.
+    pub(crate) fn one(path: &Path, overwrite: bool) -> Result<Self> {
+        let Some(name) = path.file_name() else {
+            return Err(Error::settings(format!("{} names no file", path.display()), "name a file"));
+        };
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Self::new(folder, vec![name.to_string_lossy().into_owned()], overwrite)
+    }
+
+    /// Writes the file of this name, or writes it anew.
+    ///
+    /// # Errors
+    /// [`Error::Io`], naming the place where the file was to stand.
+    ///
+    /// # Panics
+    /// When the name was not announced.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        assert!(self.names.iter().any(|known| known == name), "{name} was not announced");
+        let write = || {
+            let mut file = File::create(self.hidden.path().join(name))?;
+            file.write_all(bytes)?;
+            file.sync_all()
+        };
+        write().map_err(|error| Error::io(self.folder.join(name), error))
+    }
+
+    /// Moves every file to its place and returns the places.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] when something was put there meanwhile, [`Error::Io`] when a file
+    /// cannot be moved; the ones moved before it are taken back.
+    pub(crate) fn publish(self) -> Result<Vec<PathBuf>> {
+        refuse_taken(&self.folder, &self.names, self.overwrite)?;
+        if !self.folder.as_os_str().is_empty() {
+            fs::create_dir_all(&self.folder).map_err(|error| Error::io(&self.folder, error))?;
+        }
+        let places: Vec<PathBuf> = self.names.iter().map(|name| self.folder.join(name)).collect();
+        for (count, (name, place)) in self.names.iter().zip(&places).enumerate() {
+            if let Err(error) = fs::rename(self.hidden.path().join(name), place) {
+                for moved in &places[..count] {
+                    // The first error is the one to report.
+                    let _ = fs::remove_file(moved);
+                }
+                return Err(Error::io(place, error));
+            }
+        }
+        Ok(places)
+    }
+}
+
+fn refuse_taken(folder: &Path, names: &[String], overwrite: bool) -> Result<()> {
+    match names.iter().map(|name| folder.join(name)).find(|place| place.symlink_metadata().is_ok()) {
+        Some(place) if !overwrite => Err(Error::settings(
+            format!("{} exists already", place.display()),
+            "write somewhere else with --out, or replace it with --overwrite",
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(folder: &Path) -> usize {
+        fs::read_dir(folder).unwrap().count()
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn files_appear_together() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("a/b");
+        let outputs = Outputs::new(&folder, names(&["1", "2"]), false).unwrap();
+        outputs.write("1", b"one").unwrap();
+        outputs.write("2", b"two").unwrap();
+        assert!(!folder.exists());
+        outputs.publish().unwrap();
+        assert_eq!(fs::read(folder.join("2")).unwrap(), b"two");
+        assert_eq!((entries(place.path()), entries(&folder)), (1, 2));
+    }
+
+    #[test]
+    fn work_that_fails_leaves_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let outputs = Outputs::new(&place.path().join("a"), names(&["1"]), false).unwrap();
+        outputs.write("1", b"one").unwrap();
+        drop(outputs);
+        assert_eq!(entries(place.path()), 0);
+    }
+
+    #[test]
+    fn what_exists_is_replaced_only_on_request() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("1");
+        fs::write(&file, b"old").unwrap();
+        assert_eq!(Outputs::one(&file, false).err().unwrap().exit_code(), 2);
+        let outputs = Outputs::one(&file, true).unwrap();
+        outputs.write("1", b"new").unwrap();
+        assert_eq!(outputs.publish().unwrap(), [file.clone()]);
+        assert_eq!(fs::read(&file).unwrap(), b"new");
+        assert_eq!(entries(place.path()), 1);
+    }
+}

@@ -1,0 +1,33 @@
+//! Data sets: where images, labels and attributes come from, and how they become batches.
+//!
+//! [`open`] turns a path or the name of a [`world`] into a [`Source`]; a [`Loader`] makes its
+//! images equal in size ([`Preprocess`]) and delivers them in an order that only the seed decides.
+
+mod archive;
+pub mod cifar;
+mod drawing;
+pub mod folder;
+pub mod glyphs;
+pub mod idx;
+pub mod inspect;
+mod labels;
+pub mod loader;
+pub mod make;
+pub mod memory;
+mod natural;
+mod new_folder;
+mod npy;
+pub mod npz;
+mod prepared;
+pub mod preprocess;
+pub mod shapes;
+pub mod source;
+pub mod stylegan;
+pub mod subset;
+pub mod world;
+
+pub use loader::{Epoch, HostBatch, Loader, epoch};
+pub use memory::MemorySource;
+pub use preprocess::{Fit, Preprocess};
+pub use source::{Description, OpenOptions, Sample, Source, Split, open};
+pub use subset::{Subset, split};

@@ -1,0 +1,4 @@
+//! Losses as functions of tensors, each checked against values from PyTorch.
+
+pub mod adversarial;
+pub mod likelihood;

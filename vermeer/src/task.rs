@@ -1,0 +1,233 @@
+//! What a trained model can be asked, and what it answers.
+
+use serde::{Deserialize, Serialize};
+use vermeer_image::ImageBatch;
+
+use crate::{Error, Result};
+
+/// A kind of request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// Images from nothing but a seed (and a class, where the model knows classes).
+    Generate,
+    /// The model's version of given images.
+    Reconstruct,
+    /// The codes of given images.
+    Encode,
+    /// Images on a path between two samples.
+    Interpolate,
+}
+
+/// Every task, in the order in which they are listed to users.
+pub static TASKS: &[Task] = &[Task::Generate, Task::Reconstruct, Task::Encode, Task::Interpolate];
+
+impl Task {
+    /// The name in kebab-case, as on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Task::Generate => "generate",
+            Task::Reconstruct => "reconstruct",
+            Task::Encode => "encode",
+            Task::Interpolate => "interpolate",
+        }
+    }
+}
+
+/// Samples are computed in blocks of this many, aligned to the sample's number.
+///
+/// Matrix products take other paths for other row counts, so a sample computed alone would
+/// differ in its last bits from the same sample computed among 64. In blocks of one size, and
+/// with sample `i` always in row `i % BLOCK`, it cannot.
+pub const BLOCK: usize = 8;
+
+/// How samples are drawn.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SampleOptions {
+    /// Seed of the latents; sample `i` of a seed is always the same image.
+    pub seed: u64,
+    /// Class of every sample, where the model knows classes; `None` draws classes.
+    pub class: Option<u32>,
+    /// Steps of an iterative sampler; `None` takes the model's setting.
+    pub steps: Option<usize>,
+    /// Name of the sampler; `None` takes the model's setting.
+    pub sampler: Option<String>,
+    /// Strength of classifier-free guidance; `None` takes the model's setting.
+    pub guidance: Option<f32>,
+    /// Share of fresh noise in DDIM steps, 0 to 1; `None` takes the model's setting.
+    pub eta: Option<f32>,
+}
+
+/// Called with the work done and the whole work of a request, in units of its choice.
+pub type Progress<'a> = &'a mut dyn FnMut(usize, usize);
+
+/// A request to a [`Pipeline`].
+#[derive(Clone, Debug)]
+pub enum Request<'a> {
+    /// The samples with these numbers.
+    Generate {
+        /// Numbers of the samples; a sample depends on its number and the options only.
+        numbers: &'a [u64],
+        /// How they are drawn.
+        options: &'a SampleOptions,
+    },
+    /// Reconstructions of images in unit range and of the model's shape.
+    Reconstruct(&'a ImageBatch),
+    /// Codes of images in unit range and of the model's shape.
+    Encode(&'a ImageBatch),
+    /// `frames` images from sample `from` to sample `to`, both included.
+    Interpolate {
+        /// Number of the first sample.
+        from: u64,
+        /// Number of the last sample.
+        to: u64,
+        /// Number of images, at least 2.
+        frames: usize,
+        /// How the end points are drawn.
+        options: &'a SampleOptions,
+    },
+}
+
+impl Request<'_> {
+    /// The task the request belongs to.
+    pub fn task(&self) -> Task {
+        match self {
+            Request::Generate { .. } => Task::Generate,
+            Request::Reconstruct(_) => Task::Reconstruct,
+            Request::Encode(_) => Task::Encode,
+            Request::Interpolate { .. } => Task::Interpolate,
+        }
+    }
+}
+
+/// An answer of a [`Pipeline`].
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// Images in unit range.
+    Images(ImageBatch),
+    /// One vector of numbers for each image.
+    Codes(Vec<Vec<f32>>),
+}
+
+impl Answer {
+    /// The images of an answer that holds images.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] when the answer holds codes.
+    pub fn into_images(self) -> Result<ImageBatch> {
+        match self {
+            Answer::Images(images) => Ok(images),
+            Answer::Codes(_) => Err(Error::Failed("the model answered with codes, not images".into())),
+        }
+    }
+}
+
+/// A model ready for use: weights, preprocessing and the tasks it answers.
+pub trait Pipeline: Send {
+    /// The tasks it answers.
+    fn tasks(&self) -> &'static [Task];
+
+    /// Shape of its images: channels, height, width.
+    fn shape(&self) -> [usize; 3];
+
+    /// Answers a request; an iterative sampler reports its steps to `progress`.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] for a task, class or sampler the model does not know,
+    /// [`Error::Image`] for images of another shape.
+    fn answer(&self, request: &Request, progress: Progress) -> Result<Answer>;
+
+    /// A lower bound of the log-likelihood of each image in nats, by `draws` importance
+    /// samples, where the family defines one.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] where the family has no such bound.
+    fn log_likelihood(&self, _images: &ImageBatch, _draws: usize, _seed: u64) -> Result<Vec<f64>> {
+        Err(Error::settings(
+            "this family has no likelihood bound",
+            "likelihoods are defined for the vae family",
+        ))
+    }
+}
+
+/// The tensor of `images` on `device` and in `range`, if they have the model's shape.
+///
+/// # Errors
+/// [`Error::Settings`] naming both shapes.
+pub fn of_shape(
+    images: &ImageBatch,
+    shape: [usize; 3],
+    range: vermeer_image::Range,
+    device: &burn::prelude::Device,
+) -> Result<burn::Tensor<4>> {
+    let tensor = images.clone().to_range(range).into_tensor();
+    let [_, channels, height, width] = tensor.dims();
+    if [channels, height, width] != shape {
+        return Err(Error::settings(
+            format!("the model works on {shape:?} (channels, height, width), the images are {:?}", [channels, height, width]),
+            "apply the preprocessing recorded in the run to the images first",
+        ));
+    }
+    Ok(tensor.to_device(device))
+}
+
+/// The error for a task a family does not answer.
+pub fn unsupported(family: &str, task: Task, tasks: &[Task]) -> Error {
+    let known: Vec<_> = tasks.iter().map(|t| t.name()).collect();
+    Error::settings(
+        format!("family {family} does not answer {}", task.name()),
+        format!("it answers {}", known.join(", ")),
+    )
+}
+
+/// Calls `compute` for each aligned block of [`BLOCK`] sample numbers that holds one of
+/// `numbers`, and gathers the rows asked for, in their order.
+///
+/// # Errors
+/// Whatever `compute` returns.
+pub fn in_blocks<const D: usize>(
+    numbers: &[u64],
+    mut compute: impl FnMut(&[u64]) -> Result<burn::Tensor<D>>,
+) -> Result<burn::Tensor<D>> {
+    let mut blocks: std::collections::BTreeMap<u64, burn::Tensor<D>> = Default::default();
+    let mut rows = Vec::with_capacity(numbers.len());
+    for number in numbers {
+        let block = number / BLOCK as u64;
+        if !blocks.contains_key(&block) {
+            let first = block * BLOCK as u64;
+            let lanes: Vec<u64> = (first..first + BLOCK as u64).collect();
+            blocks.insert(block, compute(&lanes)?);
+        }
+        let row = (number % BLOCK as u64) as usize;
+        rows.push(blocks[&block].clone().narrow(0, row, 1));
+    }
+    Ok(burn::Tensor::cat(rows, 0))
+}
+
+/// Calls `compute` for each block of [`BLOCK`] rows of `x`, the last one padded with zeros,
+/// and joins the results without the padding.
+///
+/// # Errors
+/// Whatever `compute` returns.
+pub fn rows_in_blocks<const D: usize, const E: usize>(
+    x: burn::Tensor<D>,
+    mut compute: impl FnMut(burn::Tensor<D>) -> Result<burn::Tensor<E>>,
+) -> Result<burn::Tensor<E>> {
+    let count = x.dims()[0];
+    let mut out = Vec::new();
+    for start in (0..count).step_by(BLOCK) {
+        let rows = BLOCK.min(count - start);
+        let part = x.clone().narrow(0, start, rows);
+        let block = match rows == BLOCK {
+            true => part,
+            false => {
+                let mut dims = part.dims();
+                dims[0] = BLOCK - rows;
+                let zeros = burn::Tensor::zeros(dims, &part.device());
+                burn::Tensor::cat(vec![part, zeros], 0)
+            }
+        };
+        out.push(compute(block)?.narrow(0, 0, rows));
+    }
+    Ok(burn::Tensor::cat(out, 0))
+}

@@ -1,0 +1,187 @@
+//! A run before it starts: settings resolved, data opened, everything checked.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use burn::prelude::Device;
+use serde::Serialize;
+use vermeer_image::{Filter, Limits};
+
+use super::{Settings, Size};
+use crate::data::{self, Fit, Loader, OpenOptions, Preprocess, Source, Split};
+use crate::optim::AdamConfig;
+use crate::registry::{AnyFamily, DataSpec, Step, Trainer, TrainerContext};
+use crate::{Error, Result};
+
+/// Everything a run needs, checked.
+#[derive(Clone)]
+pub struct Plan {
+    /// Settings with every default written out.
+    pub settings: Settings,
+    /// The family.
+    pub family: &'static dyn AnyFamily,
+    /// Shape and classes of the images.
+    pub spec: DataSpec,
+    /// What is done to an image before the model sees it.
+    pub preprocess: Preprocess,
+    /// Images to learn from.
+    pub train: Arc<dyn Source>,
+    /// Images to evaluate on; may be empty.
+    pub validation: Arc<dyn Source>,
+    /// Digest of the data.
+    pub data_digest: String,
+    /// The device, without gradients.
+    pub device: Device,
+    /// What was chosen for the user, in sentences.
+    pub notes: Vec<String>,
+}
+
+/// What a run will need, measured on a few steps.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Estimate {
+    /// Trained parameters.
+    pub parameters: usize,
+    /// Seconds of one optimisation step.
+    pub seconds_per_step: f64,
+    /// Minutes of the whole run, without evaluation and pictures.
+    pub minutes: f64,
+    /// Peak memory of the process so far in MiB, where the system tells.
+    pub peak_memory_mib: Option<f64>,
+}
+
+impl Plan {
+    /// Resolves settings and opens the data.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] for settings that do not fit each other or the data,
+    /// [`Error::Data`] for data that cannot be read.
+    pub fn new(settings: Settings, device: &Device) -> Result<Self> {
+        let (family, mut settings) = settings.resolved()?;
+        if settings.data.source.is_empty() {
+            return Err(Error::settings(
+                "no data are named",
+                "add --data PATH (a folder of images, IDX or CIFAR files, a zip, an npz) or --data world:glyphs",
+            ));
+        }
+        let mut notes = vec![];
+        let open = |split| {
+            let options = OpenOptions { split, labels: settings.data.labels.clone(), limits: Limits::cli() };
+            data::open(&settings.data.source, &options)
+        };
+        let whole = open(settings.data.split)?;
+        if whole.is_empty() {
+            return Err(Error::data(&settings.data.source, "there are no images", "name a folder or file that holds images"));
+        }
+        let data_digest = whole.digest()?;
+        let own_part = match settings.data.split {
+            Split::Train => open(Split::Validation).ok().filter(|part| part.describe().split == Split::Validation),
+            _ => None,
+        };
+        let (train, validation) = match own_part {
+            Some(part) => {
+                notes.push(format!("{} validation images come from the source's own validation part", part.len()));
+                (whole, part)
+            }
+            None => data::split(whole, settings.data.validation, settings.seed),
+        };
+
+        let first = train.get(0)?.image;
+        let (height, width) = (first.height(), first.width());
+        let size = match settings.data.size {
+            Some(size) => size.sides(),
+            None => family.natural_size(&settings.model, height, width)?,
+        };
+        if settings.data.size.is_none() && size != (height, width) {
+            notes.push(format!("images of {height}×{width} are brought to {}×{}, the nearest size the family accepts", size.0, size.1));
+        }
+        let smaller = height <= size.0 && width <= size.1 && size.0 - height <= 8 && size.1 - width <= 8;
+        let fit = settings.data.fit.unwrap_or(if smaller { Fit::Pad } else { Fit::Crop });
+        let channels = match settings.data.channels {
+            Some(channels) => channels,
+            None => {
+                let probes = (0..train.len()).step_by(train.len().div_ceil(32).max(1));
+                let mut colour = false;
+                for index in probes {
+                    colour |= train.get(index)?.image.channels() >= 3;
+                }
+                if colour { 3 } else { 1 }
+            }
+        };
+        settings.data.size = Some(if size.0 == size.1 { Size::Square(size.0) } else { Size::Sides([size.0, size.1]) });
+        settings.data.fit = Some(fit);
+        settings.data.channels = Some(channels);
+        let spec = DataSpec { channels, height: size.0, width: size.1, classes: train.describe().classes.clone() };
+        family.check(&settings.model, &spec)?;
+        let preprocess = Preprocess {
+            height: size.0,
+            width: size.1,
+            channels,
+            fit,
+            filter: Filter::Bicubic,
+            background: settings.data.background,
+            flip: settings.data.flip,
+        };
+        if settings.name.is_empty() {
+            settings.name = settings.family.clone();
+        }
+        Ok(Self { settings, family, spec, preprocess, train, validation, data_digest, device: device.clone(), notes })
+    }
+
+    /// A trainer at its random start.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] when settings and images do not fit.
+    pub fn trainer(&self) -> Result<Box<dyn Trainer>> {
+        let (train, defaults) = (&self.settings.train, self.family.train_defaults());
+        let context = TrainerContext {
+            spec: self.spec.clone(),
+            seed: self.settings.seed,
+            device: self.device.clone().autodiff(),
+            adam: AdamConfig {
+                beta1: train.beta1.unwrap_or(defaults.beta1),
+                beta2: train.beta2.unwrap_or(defaults.beta2),
+                epsilon: 1e-8,
+                weight_decay: train.weight_decay,
+            },
+            average_half_life_images: train.average_half_life_images.unwrap_or(defaults.average_half_life_images),
+        };
+        self.family.trainer(&self.settings.model, &context)
+    }
+
+    /// The loader of training batches, beginning at optimisation step `step`.
+    pub fn loader(&self, step: u64) -> Loader {
+        let (data, train) = (&self.settings.data, &self.settings.train);
+        let start = step * train.accumulate as u64;
+        Loader::new(self.train.clone(), self.preprocess.clone(), train.batch_size, self.settings.seed, data.workers, start)
+    }
+
+    /// Makes three steps in memory and measures them.
+    ///
+    /// # Errors
+    /// Whatever reading the data or a step returns.
+    pub fn estimate(&self) -> Result<Estimate> {
+        let mut trainer = self.trainer()?;
+        let mut loader = self.loader(0);
+        let mut fastest = f64::INFINITY;
+        for _ in 0..3 {
+            let micro: Vec<_> = (0..self.settings.train.accumulate).map(|_| loader.next()).collect::<Result<_>>()?;
+            let start = Instant::now();
+            trainer.step(&Step { micro: &micro, learning_rate: 0.0, clip_norm: None })?;
+            fastest = fastest.min(start.elapsed().as_secs_f64());
+        }
+        Ok(Estimate {
+            parameters: trainer.parameters(),
+            seconds_per_step: fastest,
+            minutes: fastest * self.settings.train.steps as f64 / 60.0,
+            peak_memory_mib: peak_memory_mib(),
+        })
+    }
+}
+
+/// Peak resident memory of this process in MiB, from `/proc/self/status`.
+fn peak_memory_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib / 1024.0)
+}

@@ -1,0 +1,405 @@
+//! The training loop every family shares.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use serde_json::{Map, Value, json};
+use vermeer_image::{ImageBatch, Range};
+
+use super::events::{Event, Sink};
+use super::health::Health;
+use super::{Plan, Scalars, Settings};
+use crate::data::{self, HostBatch};
+use crate::optim::LearningRate;
+use crate::registry::{Step, TrainState, Trainer};
+use crate::run::{Checkpoint, EventWriter, MetricsWriter, RunDir, RunLock, RunRecord, RunStatus, TensorMap};
+use crate::task::{BLOCK, Request, SampleOptions, Task};
+use crate::{Error, Result};
+
+/// How a training run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Folder of the run.
+    pub run: PathBuf,
+    /// Steps made in all.
+    pub step: u64,
+    /// Lowest validation loss and its step, where the family has one.
+    pub best: Option<(u64, f64)>,
+    /// Whether training ended before its last step because the validation loss stopped falling.
+    pub stopped_early: bool,
+    /// The last health verdict.
+    pub health: Option<Health>,
+}
+
+/// A run in training: its plan, its folder, its trainer.
+pub struct Training {
+    plan: Plan,
+    run: RunDir,
+    record: RunRecord,
+    trainer: Box<dyn Trainer>,
+    step: u64,
+    best: Option<(u64, f64)>,
+    /// Evaluations since the lowest validation loss.
+    waited: u64,
+    health: Option<Health>,
+    examined: Vec<HostBatch>,
+    started: Instant,
+    _lock: RunLock,
+}
+
+impl Training {
+    /// Creates `root/<name>` and a trainer at its start, or at the weights of `parent`.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] when the run exists already, [`Error::Io`] when its folder cannot be
+    /// written.
+    pub fn start(plan: Plan, root: &Path, argv: Vec<String>, parent: Option<(String, TensorMap)>) -> Result<Self> {
+        let mut trainer = plan.trainer()?;
+        let mut parent_name = None;
+        if let Some((name, weights)) = parent {
+            trainer.start_from(&weights)?;
+            parent_name = Some(name);
+        }
+        let run = RunDir::create(root, &plan.settings.name)?;
+        let created = (|| {
+            let lock = run.lock()?;
+            let text = plan.settings.text()?;
+            crate::run::replace_file(&run.config_path(), text.as_bytes())?;
+            let mut record = RunRecord::new(&plan.settings.name, &plan.settings.family);
+            record.argv = argv;
+            record.seed = plan.settings.seed;
+            record.device = format!("{:?}", plan.device);
+            record.config_digest = crate::sha256_hex(text.as_bytes());
+            record.data_digest = Some(plan.data_digest.clone());
+            record.parent = parent_name;
+            record.write(&run)?;
+            Ok((lock, record))
+        })();
+        match created {
+            Ok((lock, record)) => Self::assemble(plan, run, record, trainer, lock),
+            Err(error) => {
+                run.discard().ok();
+                Err(error)
+            }
+        }
+    }
+
+    /// Goes on with a run from its last whole checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] naming the keys when the plan is not the run's, [`Error::Checkpoint`]
+    /// when no checkpoint can be read.
+    pub fn resume(plan: Plan, run: RunDir, sink: &mut dyn Sink) -> Result<Self> {
+        let lock = run.lock()?;
+        let mut record = RunRecord::read(&run)?;
+        let differences = Settings::read(&run.config_path())?.differences(&plan.settings)?;
+        if !differences.is_empty() {
+            return Err(Error::settings(
+                format!("the settings differ from those of {}: {}", run.path().display(), differences.join(", ")),
+                "resume with the run's own settings, or start a new run from its weights with --init-from",
+            ));
+        }
+        if record.data_digest.as_ref().is_some_and(|digest| *digest != plan.data_digest) {
+            return Err(Error::settings(
+                format!("the data differ from those {} was trained on", run.path().display()),
+                "resume with the same data, or start a new run from its weights with --init-from",
+            ));
+        }
+        let mut trainer = plan.trainer()?;
+        let (step, best, waited) = match run.checkpoints().list().is_empty() {
+            // Killed before its first checkpoint: it begins anew.
+            true => (0, None, 0),
+            false => {
+                let (checkpoint, warnings) = run.checkpoints().load_latest()?;
+                warnings.into_iter().for_each(|text| sink.event(&Event::Warning(text)));
+                trainer.restore(&state_of(&checkpoint))?;
+                let number = |key: &str| checkpoint.state.get(key).and_then(Value::as_u64);
+                let loss = checkpoint.state.get("best_loss").and_then(Value::as_f64);
+                (checkpoint.step, number("best_step").zip(loss), number("waited").unwrap_or(0))
+            }
+        };
+        record.status = RunStatus::Running;
+        record.write(&run)?;
+        let mut training = Self::assemble(plan, run, record, trainer, lock)?;
+        (training.step, training.best, training.waited) = (step, best, waited);
+        Ok(training)
+    }
+
+    fn assemble(plan: Plan, run: RunDir, record: RunRecord, trainer: Box<dyn Trainer>, lock: RunLock) -> Result<Self> {
+        // Health is judged on images the model does not learn from, where there are any.
+        let source = if plan.validation.is_empty() { &plan.train } else { &plan.validation };
+        let batch = plan.settings.train.batch_size.clamp(BLOCK, 64);
+        let examined: Vec<_> = data::epoch(source.clone(), plan.preprocess.clone(), batch).take(1).collect::<Result<_>>()?;
+        Ok(Self {
+            plan,
+            run,
+            record,
+            trainer,
+            step: 0,
+            best: None,
+            waited: 0,
+            health: None,
+            examined,
+            started: Instant::now(),
+            _lock: lock,
+        })
+    }
+
+    /// Folder of the run.
+    pub fn path(&self) -> &Path {
+        self.run.path()
+    }
+
+    /// Steps made so far.
+    pub fn steps_made(&self) -> u64 {
+        self.step
+    }
+
+    /// Trains to the last step, or until `stop` is set.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] after `stop`, with a checkpoint written; [`Error::NonFinite`] when a
+    /// value stops being finite; [`Error::Failed`] when the last checkpoint cannot be written.
+    pub fn run(mut self, sink: &mut dyn Sink, stop: &AtomicBool) -> Result<Outcome> {
+        let result = self.train(sink, stop);
+        self.record.status = match &result {
+            Ok(_) => RunStatus::Finished,
+            Err(Error::Stopped { .. }) => RunStatus::Stopped,
+            Err(_) => RunStatus::Failed,
+        };
+        let recorded = self.record.write(&self.run);
+        let outcome = result?;
+        recorded?;
+        crate::card::write(&self.run, &self.plan, &outcome)?;
+        Ok(outcome)
+    }
+
+    fn train(&mut self, sink: &mut dyn Sink, stop: &AtomicBool) -> Result<Outcome> {
+        let settings = self.plan.settings.train.clone();
+        let mut metrics = MetricsWriter::open(&self.run.metrics_path(), self.step)?;
+        let mut board = EventWriter::open(self.run.path(), self.step)?;
+        let mut loader = self.plan.loader(self.step);
+        let images_per_step = settings.batch_size * settings.accumulate;
+        let rate = LearningRate {
+            peak: settings.learning_rate.unwrap_or(self.plan.family.train_defaults().learning_rate),
+            warmup_steps: settings.warmup_steps,
+            total_steps: settings.steps,
+            shape: settings.schedule,
+        };
+        sink.event(&Event::Started { run: self.run.path().into(), step: self.step, steps: settings.steps, images_per_step });
+        self.started = Instant::now();
+        let mut stopped_early = false;
+        let mut unsaved = None;
+        while self.step < settings.steps && !stopped_early {
+            if stop.load(Ordering::Relaxed) {
+                self.save()?;
+                sink.event(&Event::Saved { step: self.step });
+                return Err(Error::Stopped { run: self.run.path().into(), step: self.step });
+            }
+            let micro: Vec<HostBatch> = (0..settings.accumulate).map(|_| loader.next()).collect::<Result<_>>()?;
+            let learning_rate = rate.at(self.step);
+            let scalars = self.trainer.step(&Step { micro: &micro, learning_rate, clip_norm: settings.clip_norm })?;
+            self.step += 1;
+            self.check_finite(&scalars)?;
+            let last = self.step == settings.steps;
+            let due = |every: u64| self.step % every == 0 || last;
+            let (log, look, show, keep) =
+                (due(settings.log_every), due(settings.validate_every), due(settings.sample_every), due(settings.save_every));
+            if log {
+                let epoch = self.step * images_per_step as u64 / self.plan.train.len() as u64;
+                for (name, value) in scalars.iter().chain([&("learning_rate", learning_rate)]) {
+                    tolerate(metrics.value(self.step, epoch, "train", name, *value), sink);
+                    tolerate(board.scalar(self.step, &format!("train/{name}"), *value), sink);
+                }
+            }
+            let elapsed = self.started.elapsed();
+            sink.event(&Event::Step { step: self.step, scalars, learning_rate, elapsed, logged: log });
+            if look {
+                stopped_early = self.look(&mut metrics, &mut board, sink)?;
+            }
+            if show {
+                // A full disk must not end the training that a later checkpoint may still save.
+                match self.picture(&mut board) {
+                    Ok(paths) => paths.into_iter().for_each(|path| sink.event(&Event::Pictured { step: self.step, path })),
+                    Err(error) => sink.event(&Event::Warning(error.to_string())),
+                }
+            }
+            if keep || stopped_early {
+                unsaved = match self.save() {
+                    Ok(()) => {
+                        sink.event(&Event::Saved { step: self.step });
+                        None
+                    }
+                    Err(error) => {
+                        sink.event(&Event::Warning(format!("no checkpoint at step {}: {error}", self.step)));
+                        Some(error)
+                    }
+                };
+            }
+        }
+        if let Some(error) = unsaved {
+            return Err(Error::Failed(format!("the last checkpoint could not be written: {error}")));
+        }
+        Ok(Outcome {
+            run: self.run.path().into(),
+            step: self.step,
+            best: self.best,
+            stopped_early,
+            health: self.health.clone(),
+        })
+    }
+
+    fn check_finite(&self, scalars: &Scalars) -> Result<()> {
+        match scalars.iter().find(|(_, value)| !value.is_finite()) {
+            None => Ok(()),
+            Some((term, _)) => Err(Error::NonFinite {
+                step: self.step,
+                term: (*term).to_string(),
+                last_good: self.run.checkpoints().latest_step(),
+            }),
+        }
+    }
+
+    /// Evaluates validation images and health; true when training should end early.
+    fn look(&mut self, metrics: &mut MetricsWriter, board: &mut EventWriter, sink: &mut dyn Sink) -> Result<bool> {
+        let settings = &self.plan.settings.train;
+        let epoch = self.step * (settings.batch_size * settings.accumulate) as u64 / self.plan.train.len() as u64;
+        let scalars = self.validate()?;
+        for (name, value) in &scalars {
+            tolerate(metrics.value(self.step, epoch, "validation", name, *value), sink);
+            tolerate(board.scalar(self.step, &format!("validation/{name}"), *value), sink);
+        }
+        let loss = scalars.iter().find(|(name, _)| *name == "loss").map(|(_, value)| *value);
+        let mut end = false;
+        if let Some(loss) = loss {
+            let best = self.best.is_none_or(|(_, lowest)| loss < lowest);
+            if best {
+                self.best = Some((self.step, loss));
+                self.waited = 0;
+                // BEST names a checkpoint, so the best state is saved at once.
+                match self.save().and_then(|()| self.run.checkpoints().set_best(self.step)) {
+                    Ok(()) => {}
+                    Err(error) => sink.event(&Event::Warning(format!("the best state was not saved: {error}"))),
+                }
+            } else {
+                self.waited += 1;
+            }
+            end = settings.early_stop > 0 && self.waited >= settings.early_stop;
+        }
+        if !scalars.is_empty() {
+            let best = loss.is_some() && self.waited == 0;
+            sink.event(&Event::Validated { step: self.step, scalars, best });
+        }
+        if let Some(batch) = self.examined.first() {
+            let health = self.trainer.health(batch)?;
+            for sign in &health.signs {
+                tolerate(metrics.value(self.step, epoch, "health", sign.name, sign.value), sink);
+                tolerate(board.scalar(self.step, &format!("health/{}", sign.name), sign.value), sink);
+            }
+            tolerate(metrics.verdict(self.step, health.verdict, &health.reasons()), sink);
+            sink.event(&Event::Examined { step: self.step, health: health.clone() });
+            self.health = Some(health);
+        }
+        Ok(end)
+    }
+
+    /// Means over the validation images.
+    fn validate(&self) -> Result<Scalars> {
+        let settings = &self.plan.settings.train;
+        let mut total: Scalars = vec![];
+        let mut count = 0.0;
+        if self.plan.validation.is_empty() {
+            return Ok(total);
+        }
+        let batches = settings.validation_images.div_ceil(settings.batch_size);
+        let source = data::epoch(self.plan.validation.clone(), self.plan.preprocess.clone(), settings.batch_size);
+        for batch in source.take(batches) {
+            let batch = batch?;
+            let weight = batch.batch as f64;
+            for (name, value) in self.trainer.validate(&batch)? {
+                match total.iter_mut().find(|(own, _)| *own == name) {
+                    Some((_, sum)) => *sum += value * weight,
+                    None => total.push((name, value * weight)),
+                }
+            }
+            count += weight;
+        }
+        total.iter_mut().for_each(|(_, sum)| *sum /= f64::max(count, 1.0));
+        Ok(total)
+    }
+
+    /// Writes a grid of samples, and of reconstructions where the family makes them.
+    fn picture(&self, board: &mut EventWriter) -> Result<Vec<PathBuf>> {
+        let count = self.plan.settings.train.samples;
+        if count == 0 {
+            return Ok(vec![]);
+        }
+        let pipeline = self.trainer.pipeline()?;
+        let numbers: Vec<u64> = (0..count as u64).collect();
+        let options = SampleOptions { seed: self.plan.settings.seed, ..Default::default() };
+        let request = Request::Generate { numbers: &numbers, options: &options };
+        let images = pipeline.answer(&request, &mut |_, _| ())?.into_images()?.to_images()?;
+        let grid = vermeer_image::grid(&images, None, 2, None)?;
+        let path = self.run.sample_path(self.step);
+        let png = vermeer_image::encode_png(&grid)?;
+        crate::run::replace_file(&path, &png)?;
+        board.image(self.step, "samples", &png)?;
+        let mut paths = vec![path];
+        if let (true, Some(batch)) = (pipeline.tasks().contains(&Task::Reconstruct), self.examined.first()) {
+            let shown = batch.batch.min(16);
+            let x = super::images_to_device(batch, Range::Unit, &self.plan.device).narrow(0, 0, shown);
+            let real = ImageBatch::new(x, Range::Unit)?;
+            let again = pipeline.answer(&Request::Reconstruct(&real), &mut |_, _| ())?.into_images()?;
+            let pairs: Vec<_> = real.to_images()?.into_iter().zip(again.to_images()?).flat_map(|(a, b)| [a, b]).collect();
+            let png = vermeer_image::encode_png(&vermeer_image::grid(&pairs, Some(8), 2, None)?)?;
+            let path = self.run.samples_path().join(format!("reconstruction-{:09}.png", self.step));
+            crate::run::replace_file(&path, &png)?;
+            board.image(self.step, "reconstructions", &png)?;
+            paths.push(path);
+        }
+        Ok(paths)
+    }
+
+    fn save(&self) -> Result<()> {
+        let TrainState { model, ema, optimizer } = self.trainer.save();
+        let mut files = std::collections::BTreeMap::from([("model".to_string(), model), ("optimizer".to_string(), optimizer)]);
+        if !ema.is_empty() {
+            files.insert("ema".to_string(), ema);
+        }
+        let mut state = use_state(&self.plan)?;
+        state.insert("step".into(), json!(self.step));
+        state.insert("waited".into(), json!(self.waited));
+        if let Some((step, loss)) = self.best {
+            state.insert("best_step".into(), json!(step));
+            state.insert("best_loss".into(), json!(loss));
+        }
+        let keep: Vec<u64> = self.best.iter().map(|(step, _)| *step).collect();
+        let checkpoint = Checkpoint { step: self.step, files, state };
+        self.run.checkpoints().save(&checkpoint, self.plan.settings.train.keep_last, &keep)?;
+        Ok(())
+    }
+}
+
+/// What a checkpoint must say so that its model can be used: family, images, preprocessing.
+fn use_state(plan: &Plan) -> Result<Map<String, Value>> {
+    crate::pipeline::Use {
+        family: plan.settings.family.clone(),
+        model: plan.settings.model.clone(),
+        spec: plan.spec.clone(),
+        preprocess: plan.preprocess.clone(),
+    }
+    .to_state()
+}
+
+fn state_of(checkpoint: &Checkpoint) -> TrainState {
+    let file = |name: &str| checkpoint.files.get(name).cloned().unwrap_or_default();
+    TrainState { model: file("model"), ema: file("ema"), optimizer: file("optimizer") }
+}
+
+/// A value that could not be written is a warning: the training itself goes on.
+fn tolerate(result: Result<()>, sink: &mut dyn Sink) {
+    if let Err(error) = result {
+        sink.event(&Event::Warning(error.to_string()));
+    }
+}
