@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::{ImageBatch, ImageError, Range, Result};
 
 /// SHA-256 of the embedded weights, which names the judge beside every number it gives.
-pub const JUDGE_SHA256: &str = "unset";
+pub const JUDGE_SHA256: &str = "30b386425bbc02cb574911b6e385e3fa6480a5278eaf836681bb1d573f1de014";
 
 static WEIGHTS: &[u8] = include_bytes!("judge.safetensors");
 
