@@ -8,13 +8,11 @@
 mod checkpoint;
 mod cli;
 mod commands;
-mod demonstration;
 mod failure;
 mod generation;
 mod outputs;
 mod picture;
 mod progress;
-mod run_report;
 mod stop;
 mod terminal;
 mod training_view;

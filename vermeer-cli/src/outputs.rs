@@ -24,8 +24,13 @@ impl Outputs {
     /// nothing can be written there.
     pub(crate) fn new(folder: &Path, names: Vec<String>, overwrite: bool) -> Result<Self> {
         refuse_taken(folder, &names, overwrite)?;
-        let existing = folder.ancestors().find(|place| place.is_dir());
-        let nearest = existing.filter(|place| *place != Path::new("")).unwrap_or(Path::new("."));
+        let nearest = folder.ancestors().find(|place| place.exists()).unwrap_or(Path::new("."));
+        if !nearest.is_dir() {
+            return Err(Error::settings(
+                format!("{} is a file, so nothing can be written below it", nearest.display()),
+                "name a folder with --out",
+            ));
+        }
         let hidden = tempfile::Builder::new()
             .prefix(".vermeer-")
             .tempdir_in(nearest)
@@ -62,12 +67,23 @@ impl Outputs {
         write().map_err(|error| Error::io(self.folder.join(name), error))
     }
 
-    /// Moves every file to its place and returns the places.
+    /// Writes the one file that was announced, and moves it to its place.
+    ///
+    /// # Errors
+    /// As [`Outputs::write`] and [`Outputs::publish`].
+    pub(crate) fn publish_one(self, bytes: &[u8]) -> Result<()> {
+        for name in &self.names {
+            self.write(name, bytes)?;
+        }
+        self.publish()
+    }
+
+    /// Moves every file to its place.
     ///
     /// # Errors
     /// [`Error::Settings`] when something was put there meanwhile, [`Error::Io`] when a file
     /// cannot be moved; the ones moved before it are taken back.
-    pub(crate) fn publish(self) -> Result<Vec<PathBuf>> {
+    pub(crate) fn publish(self) -> Result<()> {
         refuse_taken(&self.folder, &self.names, self.overwrite)?;
         if !self.folder.as_os_str().is_empty() {
             fs::create_dir_all(&self.folder).map_err(|error| Error::io(&self.folder, error))?;
@@ -82,7 +98,7 @@ impl Outputs {
                 return Err(Error::io(place, error));
             }
         }
-        Ok(places)
+        Ok(())
     }
 }
 
@@ -122,6 +138,16 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_no_folder() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("file");
+        fs::write(&file, b"x").unwrap();
+        let error = Outputs::new(&file.join("below"), names(&["1"]), false).err().unwrap();
+        assert_eq!(error.exit_code(), 2);
+        assert_eq!(entries(place.path()), 1);
+    }
+
+    #[test]
     fn work_that_fails_leaves_nothing() {
         let place = tempfile::tempdir().unwrap();
         let outputs = Outputs::new(&place.path().join("a"), names(&["1"]), false).unwrap();
@@ -137,8 +163,7 @@ mod tests {
         fs::write(&file, b"old").unwrap();
         assert_eq!(Outputs::one(&file, false).err().unwrap().exit_code(), 2);
         let outputs = Outputs::one(&file, true).unwrap();
-        outputs.write("1", b"new").unwrap();
-        assert_eq!(outputs.publish().unwrap(), [file.clone()]);
+        outputs.publish_one(b"new").unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"new");
         assert_eq!(entries(place.path()), 1);
     }

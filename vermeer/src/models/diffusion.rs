@@ -52,6 +52,9 @@ pub enum DiffusionNetwork {
 pub struct DiffusionConfig {
     /// `unet` or `pulfer28`.
     pub network: DiffusionNetwork,
+    /// Side of the square of pixels the U-Net sees as one position (Hoogeboom et al., simple
+    /// diffusion, 2023); 2 makes it about four times faster. Default 1.
+    pub patch: usize,
     /// Channels of the first level. Default 32.
     pub width: usize,
     /// Channels of each level over `width`; each further level halves the size. Default [1, 2, 2].
@@ -92,6 +95,7 @@ impl Default for DiffusionConfig {
     fn default() -> Self {
         Self {
             network: DiffusionNetwork::Unet,
+            patch: 1,
             width: 32,
             multipliers: vec![1, 2, 2],
             blocks: 1,
@@ -125,6 +129,7 @@ impl DiffusionConfig {
             DiffusionNetwork::Unet => Denoiser::Unet(
                 UNetShape {
                     channels: spec.channels,
+                    patch: self.patch,
                     width: self.width,
                     multipliers: self.multipliers.clone(),
                     blocks: self.blocks,
@@ -204,7 +209,7 @@ impl Family for Diffusion {
         title: "Diffusion model",
         paper: "Ho, Jain and Abbeel, Denoising Diffusion Probabilistic Models, 2020",
         summary: "the best images and a stable training, at many network passes per image",
-        sizes: "any height and width divisible by 2^(levels − 1), 4 by default",
+        sizes: "any height and width divisible by patch · 2^(levels − 1), 4 by default",
         tasks: &[Task::Generate, Task::Interpolate],
     };
 
@@ -215,7 +220,7 @@ impl Family for Diffusion {
         match config.network {
             DiffusionNetwork::Pulfer28 => (28, 28),
             DiffusionNetwork::Unet => {
-                let unit = 1 << config.multipliers.len().saturating_sub(1).min(16);
+                let unit = config.patch.max(1) << config.multipliers.len().saturating_sub(1).min(16);
                 (height.div_ceil(unit) * unit, width.div_ceil(unit) * unit)
             }
         }
@@ -224,10 +229,10 @@ impl Family for Diffusion {
     fn check(config: &DiffusionConfig, spec: &DataSpec) -> Result<()> {
         let wrong = |what: String, remedy: String| Err(Error::settings(what, remedy));
         let levels = config.multipliers.len();
-        if levels == 0 || levels > 8 || config.blocks == 0 || config.width < 2 || config.multipliers.contains(&0) || config.groups == 0 {
+        if levels == 0 || levels > 8 || config.blocks == 0 || config.width < 2 || config.multipliers.contains(&0) || config.groups == 0 || config.patch == 0 {
             return wrong(
                 "a size of [model] is out of range".into(),
-                "multipliers holds 1 to 8 numbers of at least 1, blocks and groups are at least 1, width at least 2".into(),
+                "multipliers holds 1 to 8 numbers of at least 1, blocks, groups and patch are at least 1, width at least 2".into(),
             );
         }
         if config.width % 2 != 0 {

@@ -151,6 +151,21 @@ pub fn unflatten<M: Module>(module: M, values: &Named) -> M {
     module.map(&mut Writer(Path::default(), values))
 }
 
+/// The number of parameters a module trains, without running statistics and fixed tables.
+pub fn trained_parameters<M: Module>(module: &M) -> usize {
+    struct Counter(usize);
+    impl ModuleVisitor for Counter {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if param.is_require_grad() {
+                self.0 += param.lazy_shape().num_elements();
+            }
+        }
+    }
+    let mut counter = Counter(0);
+    module.visit(&mut counter);
+    counter.0
+}
+
 /// For every tensor of the module: its path here, its name in a PyTorch state dict, and
 /// whether the two layouts are transposes of each other (`Linear.weight`).
 pub fn pytorch_names<M: Module>(module: &M) -> Vec<(String, String, bool)> {

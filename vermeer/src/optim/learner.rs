@@ -55,9 +55,9 @@ impl<M: Module> Learner<M> {
         }
     }
 
-    /// Number of trained parameters (running statistics are not trained).
+    /// Number of trained parameters; running statistics and fixed tables are not trained.
     pub fn parameters(&self) -> usize {
-        self.module().num_params()
+        nn::trained_parameters(self.module())
     }
 
     /// Adds its tensors to a checkpoint.

@@ -37,7 +37,11 @@ impl Twin {
     pub(crate) fn open(case: &str) -> Self {
         let (tensors, texts) = read_safetensors(&file(case)).unwrap();
         let settings = serde_json::from_str(&texts["settings"]).unwrap();
-        Self { case: case.to_owned(), tensors, settings }
+        Self {
+            case: case.to_owned(),
+            tensors,
+            settings,
+        }
     }
 
     pub(crate) fn named(&self, name: &str) -> &NamedTensor {
@@ -80,9 +84,21 @@ impl Twin {
         reference: &TensorMap,
         tolerance: f64,
     ) -> BTreeSet<String> {
-        assert!(ours.keys().eq(reference.keys()), "{}: {:?}", self.case, ours.keys());
-        let largest = reference.values().map(|r| norm(&r.data)).fold(0.0, f64::max);
-        assert!(largest > 0.0, "{}: the reference has no gradients", self.case);
+        assert!(
+            ours.keys().eq(reference.keys()),
+            "{}: {:?}",
+            self.case,
+            ours.keys()
+        );
+        let largest = reference
+            .values()
+            .map(|r| norm(&r.data))
+            .fold(0.0, f64::max);
+        assert!(
+            largest > 0.0,
+            "{}: the reference has no gradients",
+            self.case
+        );
         let mut under = BTreeSet::new();
         for (path, r) in reference {
             let (size, floor) = (norm(&r.data), FLOOR * largest);
@@ -110,13 +126,24 @@ impl Twin {
         start: &TensorMap,
         left_out: &BTreeSet<String>,
     ) {
-        assert!(ours.keys().eq(reference.keys()), "{}: {:?}", self.case, ours.keys());
-        for (path, r) in reference.iter().filter(|(path, _)| !left_out.contains(*path)) {
+        assert!(
+            ours.keys().eq(reference.keys()),
+            "{}: {:?}",
+            self.case,
+            ours.keys()
+        );
+        for (path, r) in reference
+            .iter()
+            .filter(|(path, _)| !left_out.contains(*path))
+        {
             let what = format!("{}: {path} after three steps", self.case);
             assert_close(&what, &ours[path].data, &r.data, AFTER_STEPS);
             let way = distance(&start[path].data, &r.data);
             let apart = distance(&ours[path].data, &r.data);
-            assert!(apart <= OF_THE_WAY * way, "{what}: {apart:e} away, having gone {way:e}");
+            assert!(
+                apart <= OF_THE_WAY * way,
+                "{what}: {apart:e} away, having gone {way:e}"
+            );
         }
     }
 }
@@ -145,7 +172,11 @@ pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 
 /// The Euclidean norm.
 pub(crate) fn norm(values: &[f32]) -> f64 {
-    values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt()
+    values
+        .iter()
+        .map(|v| f64::from(*v).powi(2))
+        .sum::<f64>()
+        .sqrt()
 }
 
 /// The Euclidean distance of two tensors of the same size; not a number where one of them is not.
@@ -158,10 +189,16 @@ pub(crate) fn distance(a: &[f32], b: &[f32]) -> f64 {
 /// Fails unless ‖ours − reference‖ ≤ tolerance · ‖reference‖.
 pub(crate) fn assert_close(what: &str, ours: &[f32], reference: &[f32], tolerance: f64) {
     let (apart, size) = (distance(ours, reference), norm(reference));
-    assert!(apart <= tolerance * size, "{what}: {apart:e} away from a tensor of norm {size:e}");
+    assert!(
+        apart <= tolerance * size,
+        "{what}: {apart:e} away from a tensor of norm {size:e}"
+    );
 }
 
 /// Flat gradients or other named tensors on the host.
 pub(crate) fn on_host(named: &vermeer::nn::Named) -> BTreeMap<String, Vec<f32>> {
-    named.iter().map(|(path, tensor)| (path.clone(), values(tensor.clone()))).collect()
+    named
+        .iter()
+        .map(|(path, tensor)| (path.clone(), values(tensor.clone())))
+        .collect()
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use burn::module::Module;
 use burn::prelude::*;
 use serde_json::{Value, json};
 use vermeer::import::from_pytorch;
@@ -58,7 +57,11 @@ fn check(case: &str) {
         let tensors = twin.group(prefix);
         from_pytorch(&net, &tensors, |name| twin_name(&config, name)).unwrap()
     };
-    let (start, gradient, after) = (published("weights/"), published("grad/"), published("after3/"));
+    let (start, gradient, after) = (
+        published("weights/"),
+        published("grad/"),
+        published("after3/"),
+    );
     let net = load(net.clone(), &start, Path::new(case)).unwrap();
 
     let x = twin.tensor::<4>("input/x", &device);
@@ -69,12 +72,20 @@ fn check(case: &str) {
     let mean = |t: Tensor<1>| values(t.mean());
     twin.assert_close("loss/total", &mean(objective(&elbo, config.beta)), CLOSE);
     twin.assert_close("loss/reconstruction", &mean(elbo.reconstruction), CLOSE);
-    twin.assert_close("loss/kl", &mean(elbo.kl.sum_dim(1).squeeze_dim::<1>(1)), CLOSE);
+    twin.assert_close(
+        "loss/kl",
+        &mean(elbo.kl.sum_dim(1).squeeze_dim::<1>(1)),
+        CLOSE,
+    );
 
     let parts = twin.size("/accumulate");
     let first = gradients(&net, config.beta, &x, &eps(0), parts);
     let under = twin.check_gradients(&on_host(first.named()), &gradient, CLOSE);
-    assert_eq!(under, BTreeSet::new(), "no gradient of this family is known to vanish");
+    assert_eq!(
+        under,
+        BTreeSet::new(),
+        "no gradient of this family is known to vanish"
+    );
 
     let settings = &twin.settings["optimizer"];
     let adam = AdamConfig {

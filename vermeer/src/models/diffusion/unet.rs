@@ -14,6 +14,8 @@ use crate::nn::{Init, Law};
 pub struct UNetShape {
     /// Channels of the images.
     pub channels: usize,
+    /// Side of the square of pixels that becomes one position; 1 leaves the image as it is.
+    pub patch: usize,
     /// Channels of the first level; also the size of the sinusoidal time code.
     pub width: usize,
     /// Channels of each level over `width`.
@@ -44,6 +46,8 @@ pub struct UNet {
     out: Conv2d,
     #[module(skip)]
     width: usize,
+    #[module(skip)]
+    patch: usize,
 }
 
 /// The blocks of one size, and the convolution that leaves it.
@@ -96,6 +100,7 @@ impl UNetShape {
             proj: place.at("proj").conv2d([c, c], 1, 1, 0, true, Law::Zeros),
         };
         let levels = self.multipliers.len();
+        let pixels = self.channels * self.patch * self.patch;
         let mut channels = w;
         let mut skips = vec![w];
         let mut down = vec![];
@@ -139,15 +144,16 @@ impl UNetShape {
             time1: init.at("time1").linear(w, time, Law::FanIn),
             time2: init.at("time2").linear(time, time, Law::FanIn),
             label: (self.classes > 0).then(|| init.at("label").embedding(self.classes + 1, time)),
-            stem: conv3(&init.at("stem"), [self.channels, w], 1),
+            stem: conv3(&init.at("stem"), [pixels, w], 1),
             down,
             middle1: res(init.at("middle1"), middle, middle),
             middle_attention: attend(init.at("middle_attention"), middle),
             middle2: res(init.at("middle2"), middle, middle),
             up,
             norm: init.at("norm").group_norm(groups, w),
-            out: init.at("out").conv2d([w, self.channels], 3, 1, 1, true, Law::Zeros),
+            out: init.at("out").conv2d([w, pixels], 3, 1, 1, true, Law::Zeros),
             width: w,
+            patch: self.patch,
         }
     }
 }
@@ -162,7 +168,7 @@ impl UNet {
             time = time.add(table.weight.val().select(0, labels));
         }
         let time = silu(time);
-        let mut x = self.stem.forward(x); // [n, width, h, w]
+        let mut x = self.stem.forward(fold(x, self.patch)); // [n, width, h/patch, w/patch]
         let mut skips = vec![x.clone()];
         for level in &self.down {
             for (i, block) in level.blocks.iter().enumerate() {
@@ -192,7 +198,7 @@ impl UNet {
                 x = sample.forward(double(x)); // twice the size
             }
         }
-        self.out.forward(silu(self.norm.forward(x)))
+        unfold(self.out.forward(silu(self.norm.forward(x))), self.patch)
     }
 }
 
@@ -220,6 +226,27 @@ impl Attention {
     }
 }
 
+/// Squares of `p`×`p` pixels to channels: `[n, c, h, w] → [n, c·p², h/p, w/p]`, as PyTorch's
+/// `pixel_unshuffle`.
+fn fold(x: Tensor<4>, p: usize) -> Tensor<4> {
+    if p == 1 {
+        return x;
+    }
+    let [n, c, h, w] = x.dims();
+    let x = x.reshape([n, c, h / p, p, w / p, p]).permute([0, 1, 3, 5, 2, 4]);
+    x.reshape([n, c * p * p, h / p, w / p])
+}
+
+/// The inverse of [`fold`].
+fn unfold(x: Tensor<4>, p: usize) -> Tensor<4> {
+    if p == 1 {
+        return x;
+    }
+    let [n, c, h, w] = x.dims();
+    let x = x.reshape([n, c / (p * p), p, p, h, w]).permute([0, 1, 4, 2, 5, 3]);
+    x.reshape([n, c / (p * p), h * p, w * p])
+}
+
 /// Nearest-neighbour enlargement by two.
 fn double(x: Tensor<4>) -> Tensor<4> {
     let [n, c, h, w] = x.dims();
@@ -236,4 +263,20 @@ fn sinusoid(times: &[f64], size: usize, device: &Device) -> Tensor<2> {
         values.extend((0..half).map(|k| angle(k).cos() as f32));
     }
     Tensor::<1>::from_floats(&values[..], device).reshape([times.len(), size])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::TensorData;
+
+    #[test]
+    fn patches_are_those_of_pixel_unshuffle() {
+        // torch 2.11: pixel_unshuffle(arange(8).reshape(1, 1, 2, 4), 2)
+        let x = Tensor::<1, Int>::arange(0..8, &Device::flex()).float().reshape([1, 1, 2, 4]);
+        let folded = fold(x.clone(), 2);
+        let expected = TensorData::new(vec![0.0f32, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0], [1, 4, 1, 2]);
+        folded.clone().into_data().assert_eq(&expected, true);
+        unfold(folded, 2).into_data().assert_eq(&x.into_data(), true);
+    }
 }

@@ -1,0 +1,18 @@
+//! The commands, one file each: what was typed, then what is done.
+
+pub(crate) mod completions;
+pub(crate) mod data;
+pub(crate) mod demo;
+pub(crate) mod doctor;
+pub(crate) mod eval;
+pub(crate) mod interpolate;
+pub(crate) mod models;
+pub(crate) mod reconstruct;
+pub(crate) mod runs;
+pub(crate) mod sample;
+pub(crate) mod train;
+
+/// The command that was typed, word by word, for the record of a run.
+pub(crate) fn typed() -> Vec<String> {
+    std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
+}

@@ -1,0 +1,193 @@
+//! `vermeer eval nll`: how unlikely a model finds images, in nats.
+
+use burn::prelude::Device;
+use burn::tensor::{Tensor, TensorData};
+use clap::builder::RangedU64ValueParser;
+use serde::Serialize;
+use vermeer::Result;
+use vermeer::data::{self, OpenOptions, Source, Split};
+use vermeer::pipeline::Model;
+use vermeer::random::{Purpose, stream};
+use vermeer_image::{ImageBatch, Range};
+
+use crate::checkpoint::ModelArgs;
+use crate::terminal::Terminal;
+
+const EXAMPLES: &str = "\
+Examples:
+  vermeer eval nll runs/mnist-vae --data mnist/ --binarise dynamic
+  vermeer eval nll runs/mnist-vae --data mnist/ --draws 50 --limit 1000   a looser bound, sooner
+  vermeer eval nll runs/faces --data faces/ --split all --json
+
+The bound is tighter with more draws, so values of different --draws are not comparable; neither
+are those of binarised and of grey images. A Bernoulli value of greys is no likelihood.";
+
+/// Images computed at a time: part of the protocol, for the draws are keyed by it.
+const BATCH: usize = 64;
+
+/// Bound the negative log-likelihood of images by importance sampling, in nats.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Images to evaluate: any data set that can be trained on.
+    #[arg(long, value_name = "LOCATION")]
+    data: String,
+    /// Split of the data: train, validation, test or all.
+    #[arg(long, default_value = "test")]
+    split: Split,
+    /// Draws of the code per image.
+    #[arg(long, default_value_t = 5000, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    draws: usize,
+    /// Use only the first images.
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    limit: Option<usize>,
+    /// Seed of codes and of binarised pixels.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// What is done to pixels first.
+    #[arg(long, value_enum, default_value_t = Binarise::No)]
+    binarise: Binarise,
+    /// Print the values as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Binarise {
+    /// Nothing.
+    No,
+    /// Each pixel is drawn with its grey value as probability.
+    Dynamic,
+}
+
+impl Binarise {
+    /// What the name of a protocol says of the pixels.
+    fn word(self) -> &'static str {
+        match self {
+            Self::No => "grey",
+            Self::Dynamic => "dynamic",
+        }
+    }
+}
+
+/// A mean over images.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Mean {
+    /// The protocol.
+    name: String,
+    nats: f64,
+    standard_error: f64,
+}
+
+#[derive(Serialize)]
+struct Measured {
+    nll: Mean,
+    negative_elbo: Mean,
+    images: usize,
+    dimensions: usize,
+    data: String,
+    split: Split,
+    data_digest: String,
+    run: String,
+    step: u64,
+    draws: usize,
+    seed: u64,
+    version: &'static str,
+}
+
+impl Args {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<()> {
+        let model = self.model.open(terminal)?;
+        let device = self.model.device()?;
+        let options = OpenOptions { split: self.split, ..OpenOptions::default() };
+        let source = data::open(&self.data, &options)?;
+        let count = self.limit.map_or(source.len(), |limit| limit.min(source.len()));
+        let progress = terminal.progress("images");
+        let (mut bounds, mut elbos) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for first in (0..count).step_by(BATCH) {
+            let images = self.images(&model, source.as_ref(), first..(first + BATCH).min(count), &device)?;
+            // Each batch draws its own codes.
+            let seed = stream(self.seed, Purpose::Importance, u64::MAX, first as u64).bits();
+            elbos.extend(model.pipeline.log_likelihood(&images, 1, seed)?);
+            bounds.extend(model.pipeline.log_likelihood(&images, self.draws, seed)?);
+            progress.at(bounds.len(), count);
+        }
+        drop(progress);
+
+        let pixels = self.binarise.word();
+        let [channels, height, width] = model.pipeline.shape();
+        let measured = Measured {
+            nll: mean(format!("nll_{pixels}_iwae{}", self.draws), &bounds),
+            negative_elbo: mean(format!("negative_elbo_{pixels}"), &elbos),
+            images: count,
+            dimensions: channels * height * width,
+            data: source.describe().location.clone(),
+            split: source.describe().split,
+            data_digest: source.digest()?,
+            run: self.model.run()?.path().display().to_string(),
+            step: model.step,
+            draws: self.draws,
+            seed: self.seed,
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        if self.json {
+            return terminal.json(&measured);
+        }
+        let line = |mean: &Mean| format!("{:<28} {:10.3} ± {:.3} nats", mean.name, mean.nats, mean.standard_error);
+        terminal.result(&format!(
+            "{}\n{}\n{count} images of {} ({}), step {}, seed {}",
+            line(&measured.nll),
+            line(&measured.negative_elbo),
+            measured.data,
+            measured.split,
+            measured.step,
+            measured.seed,
+        ))
+    }
+
+    /// Images of these numbers, prepared as the run's own were.
+    fn images(
+        &self,
+        model: &Model,
+        source: &dyn Source,
+        numbers: std::ops::Range<usize>,
+        device: &Device,
+    ) -> Result<ImageBatch> {
+        let [channels, height, width] = model.pipeline.shape();
+        let shape = [numbers.len(), channels, height, width];
+        let mut values = Vec::with_capacity(shape.iter().product());
+        for number in numbers {
+            let mut pixels = model.usage.preprocess.apply(&source.get(number)?.image)?;
+            if self.binarise == Binarise::Dynamic {
+                let mut random = stream(self.seed, Purpose::Binarise, u64::MAX, number as u64);
+                pixels.iter_mut().for_each(|pixel| *pixel = f32::from(u8::from(random.uniform() < *pixel)));
+            }
+            values.extend(pixels);
+        }
+        let tensor = Tensor::<4>::from_data(TensorData::new(values, shape), device);
+        Ok(ImageBatch::new(tensor, Range::Unit)?)
+    }
+}
+
+/// The mean of negated values, and its standard error.
+fn mean(name: String, log_likelihoods: &[f64]) -> Mean {
+    let n = log_likelihoods.len() as f64;
+    let nats = -log_likelihoods.iter().sum::<f64>() / n;
+    let squares: f64 = log_likelihoods.iter().map(|value| (value + nats).powi(2)).sum();
+    Mean { name, nats, standard_error: (squares / (n - 1.0).max(1.0) / n).sqrt() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_has_its_standard_error() {
+        // By hand: mean 4, squares 4 + 0 + 4, variance 8/2, standard error sqrt(4/3).
+        let mean = mean("x".into(), &[-2.0, -4.0, -6.0]);
+        assert_eq!(mean.nats, 4.0);
+        assert!((mean.standard_error - (4.0f64 / 3.0).sqrt()).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,104 @@
+//! `vermeer interpolate`: the way from one sample to another.
+
+use std::path::PathBuf;
+
+use clap::builder::RangedU64ValueParser;
+use serde_json::json;
+use vermeer::task::{SampleOptions, Task, unsupported};
+use vermeer::{Error, Result};
+use vermeer_image::grid;
+
+use crate::checkpoint::ModelArgs;
+use crate::generation::{Sheet, interpolate};
+use crate::outputs::Outputs;
+use crate::terminal::Terminal;
+
+const EXAMPLES: &str = "\
+Examples:
+  vermeer interpolate runs/demo                              from sample 0 to sample 1, as GIF
+  vermeer interpolate runs/demo --from 3 --to 9 -o way.png   side by side
+  vermeer interpolate runs/cifar --frames 48 -o way.apng --sampler ddim";
+
+/// Show the way from one sample to another.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Number of the first sample.
+    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+    from: u64,
+    /// Number of the last sample.
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    to: u64,
+    /// Number of images, both ends included.
+    #[arg(long, default_value_t = 16, value_parser = RangedU64ValueParser::<usize>::new().range(2..=10_000))]
+    frames: usize,
+    /// Seed of the latents.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Sampler of a diffusion model; one without fresh noise.
+    #[arg(long)]
+    sampler: Option<String>,
+    /// Steps of an iterative sampler.
+    #[arg(long)]
+    steps: Option<usize>,
+    /// File to write: .gif, .apng, or .png for all images side by side. When absent,
+    /// `outputs/interpolation.gif` in the run.
+    #[arg(short, long, alias = "output", value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// What to write, where the ending of the file does not say it.
+    #[arg(long, value_enum)]
+    format: Option<Sheet>,
+    /// Milliseconds that a frame of an animation stands.
+    #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u32).range(10..=60_000))]
+    frame_ms: u32,
+    /// Replace the file if it exists.
+    #[arg(long)]
+    overwrite: bool,
+    /// Print what was made as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<()> {
+        let run = self.model.run()?;
+        let default = || run.path().join("outputs").join("interpolation.gif");
+        let path = self.out.clone().unwrap_or_else(default);
+        let Some(format) = self.format.or_else(|| Sheet::of(&path)) else {
+            return Err(Error::settings(
+                format!("{}: the ending does not say what to write", path.display()),
+                "use .gif, .apng or .png, or add --format grid, gif or apng",
+            ));
+        };
+        let outputs = Outputs::one(&path, self.overwrite)?;
+        let model = self.model.open(terminal)?;
+        if !model.pipeline.tasks().contains(&Task::Interpolate) {
+            return Err(unsupported(&model.usage.family, Task::Interpolate, model.pipeline.tasks()));
+        }
+        let options = SampleOptions {
+            seed: self.seed,
+            sampler: self.sampler.clone(),
+            steps: self.steps,
+            ..SampleOptions::default()
+        };
+        let progress = terminal.progress("frames");
+        let frames = interpolate(&model, (self.from, self.to), self.frames, &options, &progress)?;
+        drop(progress);
+        outputs.publish_one(&format.encode(&frames, self.frame_ms)?)?;
+
+        terminal.picture(&grid(&frames, None, 2, None)?);
+        match self.json {
+            true => terminal.json(&json!({
+                "file": path.display().to_string(),
+                "step": model.step,
+                "from": self.from,
+                "to": self.to,
+                "frames": frames.len(),
+                "seed": self.seed,
+            })),
+            false => terminal.result(&path.display().to_string()),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! `vermeer runs list`.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use vermeer::Result;
+use vermeer::run::{RunDir, RunRecord, read_metrics};
+
+use super::{best_loss, status};
+use crate::terminal::Terminal;
+
+const EXAMPLES: &str = "\
+Examples:
+  vermeer runs list
+  vermeer runs list --runs experiments/ --json";
+
+/// List the runs in a folder. A run that was killed is still called running.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Folder of all runs.
+    #[arg(long, default_value = "runs", value_name = "DIR")]
+    runs: PathBuf,
+    /// Print the list as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Row {
+    run: String,
+    family: String,
+    status: &'static str,
+    step: Option<u64>,
+    best_validation_loss: Option<f64>,
+    created: String,
+}
+
+impl Args {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<()> {
+        let mut rows = vec![];
+        for run in RunDir::all(&self.runs)? {
+            // One damaged run must not hide the others.
+            match row(&run) {
+                Ok(row) => rows.push(row),
+                Err(error) => terminal.warn(&error.to_string()),
+            }
+        }
+        if self.json {
+            return terminal.json(&rows);
+        }
+        if rows.is_empty() {
+            terminal.note(&format!("there are no runs in {}", self.runs.display()));
+            return Ok(());
+        }
+        let width = rows.iter().map(|row| row.run.chars().count()).max().unwrap_or(0);
+        let mut lines = vec![line(["run", "family", "status", "step", "best", "created"], width)];
+        for row in &rows {
+            let step = row.step.map_or_else(|| "-".to_owned(), |step| step.to_string());
+            let best = row.best_validation_loss.map_or_else(|| "-".to_owned(), |loss| format!("{loss:.4}"));
+            lines.push(line([&row.run, &row.family, row.status, &step, &best, &row.created], width));
+        }
+        terminal.result(&lines.join("\n"))
+    }
+}
+
+fn row(run: &RunDir) -> Result<Row> {
+    let record = RunRecord::read(run)?;
+    let lines = read_metrics(&run.metrics_path())?;
+    Ok(Row {
+        run: run.path().display().to_string(),
+        status: status(&record),
+        family: record.family,
+        step: run.checkpoints().latest_step(),
+        best_validation_loss: best_loss(&lines).map(|(_, loss)| loss),
+        created: record.created,
+    })
+}
+
+fn line([run, family, status, step, best, created]: [&str; 6], width: usize) -> String {
+    format!("{run:<width$}  {family:<10}  {status:<8}  {step:>8}  {best:>12}  {created}")
+}
