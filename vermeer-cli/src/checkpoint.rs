@@ -45,7 +45,10 @@ impl ModelArgs {
     /// When the run, its checkpoint or the device cannot be used.
     pub(crate) fn open(&self, terminal: &Terminal) -> Result<Model> {
         let model = pipeline::open(&self.run()?, self.checkpoint, &self.device()?)?;
-        model.warnings.iter().for_each(|warning| terminal.warn(warning));
+        model
+            .warnings
+            .iter()
+            .for_each(|warning| terminal.warn(warning));
         Ok(model)
     }
 }

@@ -70,7 +70,9 @@ impl Cli {
             rayon::ThreadPoolBuilder::new()
                 .num_threads(threads)
                 .build_global()
-                .map_err(|error| Error::Failed(format!("cannot start {threads} threads: {error}")))?;
+                .map_err(|error| {
+                    Error::Failed(format!("cannot start {threads} threads: {error}"))
+                })?;
         }
         let done = match self.command {
             Command::Demo(args) => args.run(terminal),
@@ -105,8 +107,14 @@ mod tests {
         let mut pending = vec![Cli::command()];
         while let Some(command) = pending.pop() {
             let name = command.get_name().to_owned();
-            assert!(command.get_about().is_some(), "{name} does not say what it does");
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(
+                command.get_about().is_some(),
+                "{name} does not say what it does"
+            );
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
             assert!(help.starts_with("Examples:\n"), "{name} has no examples");
             for argument in command.get_arguments() {
                 let documented = argument.get_help().is_some();

@@ -14,5 +14,7 @@ pub(crate) mod train;
 
 /// The command that was typed, word by word, for the record of a run.
 pub(crate) fn typed() -> Vec<String> {
-    std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
+    std::env::args_os()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect()
 }

@@ -4,7 +4,10 @@ use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
 
-use miette::{Diagnostic, LabeledSpan, MietteHandler, MietteHandlerOpts, NamedSource, ReportHandler, SourceCode};
+use miette::{
+    Diagnostic, LabeledSpan, MietteHandler, MietteHandlerOpts, NamedSource, ReportHandler,
+    SourceCode,
+};
 use vermeer::Error;
 
 use crate::terminal::printable;
@@ -29,17 +32,24 @@ struct Shown {
 impl Shown {
     fn new(error: &Error) -> Self {
         let help = match error {
-            Error::Stopped { run, .. } => {
-                Some(format!("go on with `vermeer train {} --resume`", shell_word(run)))
-            }
+            Error::Stopped { run, .. } => Some(format!(
+                "go on with `vermeer train {} --resume`",
+                shell_word(run)
+            )),
             other => other.remedy().map(str::to_owned),
         };
         let source = match error {
-            Error::Settings { source_text: Some(place), .. } => {
+            Error::Settings {
+                source_text: Some(place),
+                ..
+            } => {
                 let end = place.span.end.min(place.text.len());
                 let span = place.span.start.min(end)..end;
                 let label = LabeledSpan::new_with_span(Some("here".to_owned()), span);
-                Some((NamedSource::new(printable(&place.name), shown_text(&place.text)), label))
+                Some((
+                    NamedSource::new(printable(&place.name), shown_text(&place.text)),
+                    label,
+                ))
             }
             _ => None,
         };
@@ -114,7 +124,11 @@ mod tests {
     use super::*;
 
     fn rendered(error: &Error) -> String {
-        let handler = MietteHandlerOpts::new().color(false).unicode(true).wrap_lines(false).build();
+        let handler = MietteHandlerOpts::new()
+            .color(false)
+            .unicode(true)
+            .wrap_lines(false)
+            .build();
         Rendered(&Shown::new(error), &handler).to_string()
     }
 
@@ -124,9 +138,18 @@ mod tests {
         let text = rendered(&Error::Settings {
             message: "a.toml, line 2: unknown field `stepz`".into(),
             remedy: "correct the line".into(),
-            source_text: Some(SourceText { name: "a.toml".into(), text, span: 8..13 }),
+            source_text: Some(SourceText {
+                name: "a.toml".into(),
+                text,
+                span: 8..13,
+            }),
         });
-        for part in ["unknown field", "a.toml:2:1", "stepz = 5", "help: correct the line"] {
+        for part in [
+            "unknown field",
+            "a.toml:2:1",
+            "stepz = 5",
+            "help: correct the line",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }
@@ -137,7 +160,11 @@ mod tests {
             let text = rendered(&Error::Settings {
                 message: "x".into(),
                 remedy: "y".into(),
-                source_text: Some(SourceText { name: "a".into(), text: "abc".into(), span }),
+                source_text: Some(SourceText {
+                    name: "a".into(),
+                    text: "abc".into(),
+                    span,
+                }),
             });
             assert!(text.contains("help: y"), "{text}");
         }
@@ -145,7 +172,12 @@ mod tests {
 
     #[test]
     fn a_stopped_run_names_the_command_that_goes_on() {
-        let stopped = |run: &str| rendered(&Error::Stopped { run: run.into(), step: 7 });
+        let stopped = |run: &str| {
+            rendered(&Error::Stopped {
+                run: run.into(),
+                step: 7,
+            })
+        };
         assert!(stopped("runs/a").contains("`vermeer train runs/a --resume`"));
         assert!(stopped("runs/it's a").contains("`vermeer train 'runs/it'\\''s a' --resume`"));
     }

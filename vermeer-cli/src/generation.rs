@@ -35,8 +35,15 @@ pub(crate) fn generate(
             let share = part.len() * done.min(all) / all.max(1);
             progress.at(finished + share, numbers.len());
         };
-        let request = Request::Generate { numbers: part, options };
-        let images = model.pipeline.answer(&request, &mut report)?.into_images()?.to_images()?;
+        let request = Request::Generate {
+            numbers: part,
+            options,
+        };
+        let images = model
+            .pipeline
+            .answer(&request, &mut report)?
+            .into_images()?
+            .to_images()?;
         for (number, image) in part.iter().zip(images) {
             take(*number, image)?;
         }
@@ -57,8 +64,15 @@ pub(crate) fn interpolate(
     options: &SampleOptions,
     progress: &Progress,
 ) -> Result<Vec<Image>> {
-    let request = Request::Interpolate { from, to, frames, options };
-    let answer = model.pipeline.answer(&request, &mut |done, all| progress.at(done, all))?;
+    let request = Request::Interpolate {
+        from,
+        to,
+        frames,
+        options,
+    };
+    let answer = model
+        .pipeline
+        .answer(&request, &mut |done, all| progress.at(done, all))?;
     Ok(answer.into_images()?.to_images()?)
 }
 

@@ -1,5 +1,6 @@
 //! Files that appear together when all of them are finished, or not at all.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use vermeer::{Error, Result};
 /// [`Outputs::publish`] moves them to their place.
 pub(crate) struct Outputs {
     folder: PathBuf,
-    names: Vec<String>,
+    names: BTreeSet<String>,
     overwrite: bool,
     hidden: TempDir,
 }
@@ -23,11 +24,18 @@ impl Outputs {
     /// [`Error::Settings`] when one of them exists and may not be overwritten, [`Error::Io`] when
     /// nothing can be written there.
     pub(crate) fn new(folder: &Path, names: Vec<String>, overwrite: bool) -> Result<Self> {
+        let names = BTreeSet::from_iter(names);
         refuse_taken(folder, &names, overwrite)?;
-        let nearest = folder.ancestors().find(|place| place.exists()).unwrap_or(Path::new("."));
+        let nearest = folder
+            .ancestors()
+            .find(|place| place.exists())
+            .unwrap_or(Path::new("."));
         if !nearest.is_dir() {
             return Err(Error::settings(
-                format!("{} is a file, so nothing can be written below it", nearest.display()),
+                format!(
+                    "{} is a file, so nothing can be written below it",
+                    nearest.display()
+                ),
                 "name a folder with --out",
             ));
         }
@@ -35,7 +43,12 @@ impl Outputs {
             .prefix(".vermeer-")
             .tempdir_in(nearest)
             .map_err(|error| Error::io(nearest, error))?;
-        Ok(Self { folder: folder.to_path_buf(), names, overwrite, hidden })
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            names,
+            overwrite,
+            hidden,
+        })
     }
 
     /// Prepares one file.
@@ -44,7 +57,10 @@ impl Outputs {
     /// As [`Outputs::new`]; [`Error::Settings`] when the path names no file.
     pub(crate) fn one(path: &Path, overwrite: bool) -> Result<Self> {
         let Some(name) = path.file_name() else {
-            return Err(Error::settings(format!("{} names no file", path.display()), "name a file"));
+            return Err(Error::settings(
+                format!("{} names no file", path.display()),
+                "name a file",
+            ));
         };
         let folder = path.parent().unwrap_or(Path::new(""));
         Self::new(folder, vec![name.to_string_lossy().into_owned()], overwrite)
@@ -58,7 +74,7 @@ impl Outputs {
     /// # Panics
     /// When the name was not announced.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        assert!(self.names.iter().any(|known| known == name), "{name} was not announced");
+        assert!(self.names.contains(name), "{name} was not announced");
         let write = || {
             let mut file = File::create(self.hidden.path().join(name))?;
             file.write_all(bytes)?;
@@ -88,7 +104,11 @@ impl Outputs {
         if !self.folder.as_os_str().is_empty() {
             fs::create_dir_all(&self.folder).map_err(|error| Error::io(&self.folder, error))?;
         }
-        let places: Vec<PathBuf> = self.names.iter().map(|name| self.folder.join(name)).collect();
+        let places: Vec<PathBuf> = self
+            .names
+            .iter()
+            .map(|name| self.folder.join(name))
+            .collect();
         for (count, (name, place)) in self.names.iter().zip(&places).enumerate() {
             if let Err(error) = fs::rename(self.hidden.path().join(name), place) {
                 for moved in &places[..count] {
@@ -102,8 +122,12 @@ impl Outputs {
     }
 }
 
-fn refuse_taken(folder: &Path, names: &[String], overwrite: bool) -> Result<()> {
-    match names.iter().map(|name| folder.join(name)).find(|place| place.symlink_metadata().is_ok()) {
+fn refuse_taken(folder: &Path, names: &BTreeSet<String>, overwrite: bool) -> Result<()> {
+    match names
+        .iter()
+        .map(|name| folder.join(name))
+        .find(|place| place.symlink_metadata().is_ok())
+    {
         Some(place) if !overwrite => Err(Error::settings(
             format!("{} exists already", place.display()),
             "write somewhere else with --out, or replace it with --overwrite",
@@ -142,7 +166,9 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let file = place.path().join("file");
         fs::write(&file, b"x").unwrap();
-        let error = Outputs::new(&file.join("below"), names(&["1"]), false).err().unwrap();
+        let error = Outputs::new(&file.join("below"), names(&["1"]), false)
+            .err()
+            .unwrap();
         assert_eq!(error.exit_code(), 2);
         assert_eq!(entries(place.path()), 1);
     }

@@ -20,11 +20,15 @@ const COMFORTABLE: u32 = 512;
 
 /// Writes a picture to standard error, which must be a terminal.
 pub(crate) fn show(picture: &Image) {
-    let Ok((columns, rows)) = ratatui::crossterm::terminal::size() else { return };
+    let Ok((columns, rows)) = ratatui::crossterm::terminal::size() else {
+        return;
+    };
     if let Some(text) = drawn(picture, picker(), columns, rows) {
         // A picture that cannot be shown is in its file all the same.
         let mut stream = io::stderr().lock();
-        let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+        let _ = stream
+            .write_all(text.as_bytes())
+            .and_then(|()| stream.flush());
     }
 }
 
@@ -58,8 +62,13 @@ fn is_in_front() -> bool {
 /// The picture as a text for a terminal of this size, ending at the start of a line.
 fn drawn(picture: &Image, picker: &Picker, columns: u16, rows: u16) -> Option<String> {
     let rgb = picture.to_8_bit().with_channels(3, [0; 3]).ok()?;
-    let (width, height) = (u32::try_from(rgb.width()).ok()?, u32::try_from(rgb.height()).ok()?);
-    let Pixels::U8(bytes) = rgb.into_pixels() else { return None };
+    let (width, height) = (
+        u32::try_from(rgb.width()).ok()?,
+        u32::try_from(rgb.height()).ok()?,
+    );
+    let Pixels::U8(bytes) = rgb.into_pixels() else {
+        return None;
+    };
     let image = DynamicImage::ImageRgb8(RgbImage::from_raw(width, height, bytes)?);
     let room = Size::new(columns.saturating_sub(1), rows.saturating_sub(2));
     let protocol = match picker.protocol_type() {
@@ -69,9 +78,14 @@ fn drawn(picture: &Image, picker: &Picker, columns: u16, rows: u16) -> Option<St
             Protocol::Halfblocks(Halfblocks::new(image, size).ok()?)
         }
         _ => {
-            let cell = (u32::from(picker.font_size().width).max(1), u32::from(picker.font_size().height).max(1));
+            let cell = (
+                u32::from(picker.font_size().width).max(1),
+                u32::from(picker.font_size().height).max(1),
+            );
             let size = extent((width, height), cell, (COMFORTABLE / width).max(1), room);
-            picker.new_protocol(image, size, Resize::Scale(Some(FilterType::Triangle))).ok()?
+            picker
+                .new_protocol(image, size, Resize::Scale(Some(FilterType::Triangle)))
+                .ok()?
         }
     };
     let area = Rect::new(0, 0, protocol.size().width, protocol.size().height);

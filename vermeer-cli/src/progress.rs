@@ -27,13 +27,19 @@ enum Shown {
 impl Progress {
     pub(crate) fn new(terminal: &Terminal, what: &'static str) -> Self {
         let shown = if terminal.is_watched() {
-            Shown::Bar(bar("{msg} {wide_bar} {human_pos}/{human_len} {eta} left").with_message(what))
+            Shown::Bar(
+                bar("{msg} {wide_bar} {human_pos}/{human_len} {eta} left").with_message(what),
+            )
         } else if terminal.is_quiet() {
             Shown::Nothing
         } else {
             Shown::Lines(Mutex::new(Instant::now()))
         };
-        Self { what, terminal: *terminal, shown }
+        Self {
+            what,
+            terminal: *terminal,
+            shown,
+        }
     }
 
     /// Says that `done` of `all` is done.
@@ -47,7 +53,8 @@ impl Progress {
                 let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
                 if last.elapsed() >= PAUSE {
                     *last = Instant::now();
-                    self.terminal.note(&format!("{}: {done} of {all}", self.what));
+                    self.terminal
+                        .note(&format!("{}: {done} of {all}", self.what));
                 }
             }
             Shown::Nothing => {}
@@ -65,7 +72,8 @@ impl Drop for Progress {
 
 /// A bar on standard error. A template with a mistake in it gives the plain bar.
 pub(crate) fn bar(template: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(0).with_style(style)
 }
 
@@ -85,7 +93,12 @@ mod tests {
 
     #[test]
     fn times_are_short() {
-        for (seconds, text) in [(0.4, "0 s"), (59.6, "1 min 0 s"), (192.0, "3 min 12 s"), (7320.0, "2 h 2 min")] {
+        for (seconds, text) in [
+            (0.4, "0 s"),
+            (59.6, "1 min 0 s"),
+            (192.0, "3 min 12 s"),
+            (7320.0, "2 h 2 min"),
+        ] {
             assert_eq!(duration(seconds), text);
         }
         assert_eq!(duration(f64::NAN), "0 s");

@@ -36,8 +36,9 @@ impl Terminal {
     /// # Errors
     /// As [`Terminal::result`].
     pub(crate) fn json<T: Serialize + ?Sized>(&self, value: &T) -> Result<()> {
-        let text = serde_json::to_string_pretty(value)
-            .map_err(|error| Error::Failed(format!("the result cannot be written as JSON: {error}")))?;
+        let text = serde_json::to_string_pretty(value).map_err(|error| {
+            Error::Failed(format!("the result cannot be written as JSON: {error}"))
+        })?;
         self.bytes(format!("{text}\n").as_bytes())
     }
 
@@ -126,6 +127,9 @@ mod tests {
     #[test]
     fn names_cannot_steer_the_terminal() {
         assert_eq!(printable("a\tb\nß 日"), "a\tb\nß 日");
-        assert_eq!(printable("\u{1b}[2Jx\r\u{7f}\u{9b}"), "\\u{1b}[2Jx\\r\\u{7f}\\u{9b}");
+        assert_eq!(
+            printable("\u{1b}[2Jx\r\u{7f}\u{9b}"),
+            "\\u{1b}[2Jx\\r\\u{7f}\\u{9b}"
+        );
     }
 }

@@ -61,7 +61,11 @@ impl TrainingView {
             bar.set_position(step);
             bar.set_message(format!("{}  {pace}", values(scalars)));
         } else if logged {
-            self.say(&format!("step {step}/{}  {}  {pace}", self.steps, values(scalars)));
+            self.say(&format!(
+                "step {step}/{}  {}  {pace}",
+                self.steps,
+                values(scalars)
+            ));
         }
         if !self.told_to_stop && self.stop.load(Ordering::Relaxed) {
             self.told_to_stop = true;
@@ -73,10 +77,22 @@ impl TrainingView {
 impl Sink for TrainingView {
     fn event(&mut self, event: &Event) {
         match event {
-            Event::Started { run, step, steps, images_per_step } => {
+            Event::Started {
+                run,
+                step,
+                steps,
+                images_per_step,
+            } => {
                 (self.first, self.steps, self.images_per_step) = (*step, *steps, *images_per_step);
-                let from = if *step > 0 { format!(" from step {step}") } else { String::new() };
-                self.say(&format!("training {}{from}, {steps} steps of {images_per_step} images", run.display()));
+                let from = if *step > 0 {
+                    format!(" from step {step}")
+                } else {
+                    String::new()
+                };
+                self.say(&format!(
+                    "training {}{from}, {steps} steps of {images_per_step} images",
+                    run.display()
+                ));
                 if self.terminal.is_watched() {
                     let bar = bar("{wide_bar} {pos}/{len}  {msg}");
                     bar.set_length(*steps);
@@ -84,16 +100,32 @@ impl Sink for TrainingView {
                     self.bar = Some(bar);
                 }
             }
-            Event::Step { step, scalars, elapsed, logged, .. } => self.step(*step, scalars, *elapsed, *logged),
-            Event::Validated { step, scalars, best } => {
+            Event::Step {
+                step,
+                scalars,
+                elapsed,
+                logged,
+                ..
+            } => self.step(*step, scalars, *elapsed, *logged),
+            Event::Validated {
+                step,
+                scalars,
+                best,
+            } => {
                 let best = if *best { ", the best so far" } else { "" };
-                self.say(&format!("step {step}: validation {}{best}", values(scalars)));
+                self.say(&format!(
+                    "step {step}: validation {}{best}",
+                    values(scalars)
+                ));
             }
             Event::Examined { step, health } => {
                 if health.verdict != self.verdict {
                     self.verdict = health.verdict;
                     self.say(&format!("step {step}: health is {}", word(health.verdict)));
-                    health.reasons().iter().for_each(|reason| self.say(&format!("  {reason}")));
+                    health
+                        .reasons()
+                        .iter()
+                        .for_each(|reason| self.say(&format!("  {reason}")));
                 }
             }
             Event::Pictured { step, path } => self.say(&format!("step {step}: {}", path.display())),
@@ -130,7 +162,11 @@ pub(crate) fn word(verdict: Verdict) -> &'static str {
 
 /// The first values of a step or an evaluation.
 fn values(scalars: &Scalars) -> String {
-    let shown: Vec<String> = scalars.iter().take(SHOWN).map(|(name, value)| format!("{name} {value:.4}")).collect();
+    let shown: Vec<String> = scalars
+        .iter()
+        .take(SHOWN)
+        .map(|(name, value)| format!("{name} {value:.4}"))
+        .collect();
     shown.join("  ")
 }
 
@@ -140,7 +176,15 @@ mod tests {
 
     #[test]
     fn the_first_values_are_shown() {
-        let scalars = vec![("loss", 1.0), ("kl", 0.25), ("reconstruction", 0.75), ("gradient_norm", 9.0)];
-        assert_eq!(values(&scalars), "loss 1.0000  kl 0.2500  reconstruction 0.7500");
+        let scalars = vec![
+            ("loss", 1.0),
+            ("kl", 0.25),
+            ("reconstruction", 0.75),
+            ("gradient_norm", 9.0),
+        ];
+        assert_eq!(
+            values(&scalars),
+            "loss 1.0000  kl 0.2500  reconstruction 0.7500"
+        );
     }
 }

@@ -17,14 +17,22 @@ pub fn write(run: &RunDir, plan: &Plan, outcome: &Outcome) -> Result<()> {
 
 fn ending(outcome: &Outcome) -> Vec<String> {
     let mut lines = vec![match outcome.stopped_early {
-        true => format!("Training ended at step {} because the validation loss had stopped falling.", outcome.step),
+        true => format!(
+            "Training ended at step {} because the validation loss had stopped falling.",
+            outcome.step
+        ),
         false => format!("Training ran to step {}.", outcome.step),
     }];
     if let Some((step, loss)) = outcome.best {
-        lines.push(format!("The lowest validation loss is {loss:.4}, at step {step}."));
+        lines.push(format!(
+            "The lowest validation loss is {loss:.4}, at step {step}."
+        ));
     }
     if let Some(health) = &outcome.health {
-        lines.push(format!("The last health verdict is \"{}\".", verdict_word(health.verdict)));
+        lines.push(format!(
+            "The last health verdict is \"{}\".",
+            verdict_word(health.verdict)
+        ));
         lines.extend(health.reasons());
     }
     lines
@@ -45,13 +53,22 @@ fn data_facts(plan: &Plan) -> Vec<(String, String)> {
         false => format!("{}: {}", about.classes.len(), about.classes.join(", ")),
     };
     let name = std::path::Path::new(&about.location).file_name();
-    let name = name.map_or_else(|| about.location.clone(), |n| n.to_string_lossy().into_owned());
+    let name = name.map_or_else(
+        || about.location.clone(),
+        |n| n.to_string_lossy().into_owned(),
+    );
     [
         ("source", name),
         ("format", about.format.clone()),
         ("training images", plan.train.len().to_string()),
         ("validation images", plan.validation.len().to_string()),
-        ("image size", format!("{}×{}, {} channel(s)", plan.spec.height, plan.spec.width, plan.spec.channels)),
+        (
+            "image size",
+            format!(
+                "{}×{}, {} channel(s)",
+                plan.spec.height, plan.spec.width, plan.spec.channels
+            ),
+        ),
         ("classes", classes),
         ("digest", plan.data_digest.clone()),
     ]
@@ -82,7 +99,11 @@ fn card(plan: &Plan, outcome: &Outcome) -> String {
 
 fn flatten(prefix: &str, table: &toml::Table, into: &mut Vec<(String, String)>) {
     for (key, value) in table {
-        let place = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        let place = if prefix.is_empty() {
+            key.clone()
+        } else {
+            format!("{prefix}.{key}")
+        };
         match value {
             toml::Value::Table(inner) => flatten(&place, inner, into),
             other => into.push((place, other.to_string())),
@@ -90,7 +111,11 @@ fn flatten(prefix: &str, table: &toml::Table, into: &mut Vec<(String, String)>) 
     }
 }
 
-fn report(run: &RunDir, plan: &Plan, outcome: &Outcome) -> Result<ReportInput> {
+/// What the report of a run shows: its ending, data, curves, health, pictures and settings.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::Data`] when the run's files cannot be read.
+pub fn report(run: &RunDir, plan: &Plan, outcome: &Outcome) -> Result<ReportInput> {
     let lines = read_metrics(&run.metrics_path())?;
     let mut health: Vec<VerdictLine> = vec![];
     let mut values: std::collections::BTreeMap<String, Vec<Series>> = Default::default();
@@ -103,12 +128,22 @@ fn report(run: &RunDir, plan: &Plan, outcome: &Outcome) -> Result<ReportInput> {
                 let point = (value.step as f64, value.value);
                 match charts.iter_mut().find(|s| s.name == value.split) {
                     Some(series) => series.points.push(point),
-                    None => charts.push(Series { name: value.split.clone(), points: vec![point] }),
+                    None => charts.push(Series {
+                        name: value.split.clone(),
+                        points: vec![point],
+                    }),
                 }
             }
         }
     }
-    let charts = values.into_iter().map(|(title, series)| Chart { title, scale: Scale::Linear, series }).collect();
+    let charts = values
+        .into_iter()
+        .map(|(title, series)| Chart {
+            title,
+            scale: Scale::Linear,
+            series,
+        })
+        .collect();
     let (samples, development) = pictures(run)?;
     let mut settings = vec![];
     flatten("", &plan.settings.table()?, &mut settings);
@@ -116,9 +151,13 @@ fn report(run: &RunDir, plan: &Plan, outcome: &Outcome) -> Result<ReportInput> {
     Ok(ReportInput {
         title: plan.settings.name.clone(),
         summary: ending(outcome),
-        facts: [("family", info.title.to_string()), ("paper", info.paper.to_string()), ("seed", plan.settings.seed.to_string())]
-            .map(|(k, v)| (k.to_string(), v))
-            .to_vec(),
+        facts: [
+            ("family", info.title.to_string()),
+            ("paper", info.paper.to_string()),
+            ("seed", plan.settings.seed.to_string()),
+        ]
+        .map(|(k, v)| (k.to_string(), v))
+        .to_vec(),
         data: data_facts(plan),
         samples,
         development,
@@ -132,18 +171,31 @@ fn report(run: &RunDir, plan: &Plan, outcome: &Outcome) -> Result<ReportInput> {
 fn pictures(run: &RunDir) -> Result<(Vec<Picture>, Option<Picture>)> {
     let folder = run.samples_path();
     let mut names: Vec<_> = match std::fs::read_dir(&folder) {
-        Ok(entries) => entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.extension().is_some_and(|x| x == "png")).collect(),
+        Ok(entries) => entries
+            .filter_map(|e| Some(e.ok()?.path()))
+            .filter(|p| p.extension().is_some_and(|x| x == "png"))
+            .collect(),
         Err(_) => vec![],
     };
     names.sort();
-    let read = |path: &std::path::PathBuf| std::fs::read(path).map_err(|error| Error::io(path, error));
+    let read =
+        |path: &std::path::PathBuf| std::fs::read(path).map_err(|error| Error::io(path, error));
     let kind = |prefix: &str| -> Vec<&std::path::PathBuf> {
-        names.iter().filter(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(prefix))).collect()
+        names
+            .iter()
+            .filter(|p| {
+                p.file_name()
+                    .is_some_and(|n| n.to_string_lossy().starts_with(prefix))
+            })
+            .collect()
     };
     let mut last = vec![];
     for (prefix, caption) in [
         ("step-", "Samples from the same latents at the last step"),
-        ("reconstruction-", "Validation images and their reconstructions, side by side"),
+        (
+            "reconstruction-",
+            "Validation images and their reconstructions, side by side",
+        ),
     ] {
         if let Some(path) = kind(prefix).last() {
             last.push(Picture::png(caption, read(path)?));
@@ -154,7 +206,10 @@ fn pictures(run: &RunDir) -> Result<(Vec<Picture>, Option<Picture>)> {
         frames.push(vermeer_image::decode_file(path, &vermeer_image::Limits::cli())?.image);
     }
     let development = match frames.len() > 1 {
-        true => Some(Picture::gif("How the same latents developed during training", vermeer_image::encode_gif(&frames, 400)?)),
+        true => Some(Picture::gif(
+            "How the same latents developed during training",
+            vermeer_image::encode_gif(&frames, 400)?,
+        )),
         false => None,
     };
     Ok((last, development))

@@ -60,7 +60,12 @@ pub fn known() -> Vec<&'static str> {
     names
 }
 
-#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal", feature = "webgpu"))]
+#[cfg(any(
+    feature = "wgpu",
+    feature = "vulkan",
+    feature = "metal",
+    feature = "webgpu"
+))]
 fn graphics_card(index: Option<usize>) -> burn::tensor::DeviceKind {
     match index {
         Some(index) => burn::tensor::DeviceKind::DiscreteGpu(index),

@@ -7,9 +7,9 @@
 
 mod allow;
 mod container;
-mod naming;
 mod elements;
 mod input;
+mod naming;
 mod pickle;
 mod pytorch;
 

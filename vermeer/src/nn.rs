@@ -8,6 +8,8 @@ mod slerp;
 
 pub use batch_norm::{BatchNorm, Mode};
 pub use init::{Init, Law};
-pub use params::{Gradients, Named, flatten, load, pytorch_names, state, trained_parameters, unflatten};
+pub use params::{
+    Gradients, Named, flatten, load, pytorch_names, state, trained_parameters, unflatten,
+};
 pub(crate) use params::{Path, assign, host};
 pub use slerp::slerp;

@@ -33,13 +33,19 @@ impl Use {
     pub fn to_state(&self) -> Result<Map<String, Value>> {
         match serde_json::to_value(self) {
             Ok(Value::Object(map)) => Ok(map),
-            _ => Err(Error::Failed("the use of a model cannot be written as JSON".into())),
+            _ => Err(Error::Failed(
+                "the use of a model cannot be written as JSON".into(),
+            )),
         }
     }
 
     fn of(checkpoint: &Checkpoint, path: &Path) -> Result<Self> {
         serde_json::from_value(Value::Object(checkpoint.state.clone())).map_err(|error| {
-            Error::checkpoint(path, format!("state.json does not say how to use the model: {error}"), "train or import the model again")
+            Error::checkpoint(
+                path,
+                format!("state.json does not say how to use the model: {error}"),
+                "train or import the model again",
+            )
         })
     }
 }
@@ -92,8 +98,18 @@ fn weights(checkpoint: &Checkpoint) -> TensorMap {
 pub fn open(run: &RunDir, which: Which, device: &Device) -> Result<Model> {
     let (checkpoint, warnings) = read(run, which)?;
     let usage = Use::of(&checkpoint, run.path())?;
-    let pipeline = family(&usage.family)?.pipeline(&usage.model, &usage.spec, &weights(&checkpoint), device)?;
-    Ok(Model { pipeline, usage, step: checkpoint.step, warnings })
+    let pipeline = family(&usage.family)?.pipeline(
+        &usage.model,
+        &usage.spec,
+        &weights(&checkpoint),
+        device,
+    )?;
+    Ok(Model {
+        pipeline,
+        usage,
+        step: checkpoint.step,
+        warnings,
+    })
 }
 
 /// The weights another run may start from, as trained (not averaged).

@@ -44,6 +44,8 @@ pub enum Purpose {
     Power = 15,
     /// Latents of the importance-weighted bound; the step is the draw.
     Importance = 16,
+    /// Bernoulli binarisation of validation pixels.
+    ValidateBinarise = 17,
 }
 
 /// A stream of random numbers for one key.
@@ -143,7 +145,10 @@ mod tests {
         // draft-strombergson-chacha-test-vectors-01.
         let mut s = stream(0, Purpose::Init, 0, 0);
         s.0 = ChaCha8Rng::from_seed([0; 32]);
-        assert_eq!(s.bits(), u64::from_le_bytes([0x3e, 0x00, 0xef, 0x2f, 0x89, 0x5f, 0x40, 0xd6]));
+        assert_eq!(
+            s.bits(),
+            u64::from_le_bytes([0x3e, 0x00, 0xef, 0x2f, 0x89, 0x5f, 0x40, 0xd6])
+        );
     }
 
     #[test]
@@ -176,7 +181,10 @@ mod tests {
         let mean = x.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
         let var = x.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / n - mean * mean;
         // Five standard errors: 5/sqrt(n) for the mean, 5*sqrt(2/n) for the variance.
-        assert!(mean.abs() < 0.0112 && (var - 1.0).abs() < 0.0159, "{mean} {var}");
+        assert!(
+            mean.abs() < 0.0112 && (var - 1.0).abs() < 0.0159,
+            "{mean} {var}"
+        );
     }
 
     #[test]

@@ -187,13 +187,21 @@ pub trait Family: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::Checkpoint`] when the weights do not fit.
-    fn pipeline(config: &Self::Config, spec: &DataSpec, weights: &TensorMap, device: &Device) -> Result<Box<dyn Pipeline>>;
+    fn pipeline(
+        config: &Self::Config,
+        spec: &DataSpec,
+        weights: &TensorMap,
+        device: &Device,
+    ) -> Result<Box<dyn Pipeline>>;
 
-    /// Settings, images and weights from tensors published for PyTorch.
+    /// Settings, images and weights from files of tensors published for PyTorch, in any order.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] when the tensors are not those of a network this family knows.
-    fn import(tensors: &TensorMap, config: Self::Config) -> Result<(Self::Config, DataSpec, TensorMap)>;
+    fn import(
+        files: &[TensorMap],
+        config: Self::Config,
+    ) -> Result<(Self::Config, DataSpec, TensorMap)>;
 
     /// A configuration and images small enough for tests.
     fn tiny() -> (Self::Config, DataSpec);
@@ -219,7 +227,12 @@ pub trait AnyFamily: Send + Sync {
     ///
     /// # Errors
     /// As [`AnyFamily::resolve`].
-    fn natural_size(&self, table: &toml::Table, height: usize, width: usize) -> Result<(usize, usize)>;
+    fn natural_size(
+        &self,
+        table: &toml::Table,
+        height: usize,
+        width: usize,
+    ) -> Result<(usize, usize)>;
     /// [`Family::check`].
     ///
     /// # Errors
@@ -234,12 +247,22 @@ pub trait AnyFamily: Send + Sync {
     ///
     /// # Errors
     /// As [`Family::pipeline`].
-    fn pipeline(&self, table: &toml::Table, spec: &DataSpec, weights: &TensorMap, device: &Device) -> Result<Box<dyn Pipeline>>;
+    fn pipeline(
+        &self,
+        table: &toml::Table,
+        spec: &DataSpec,
+        weights: &TensorMap,
+        device: &Device,
+    ) -> Result<Box<dyn Pipeline>>;
     /// [`Family::import`].
     ///
     /// # Errors
     /// As [`Family::import`].
-    fn import(&self, tensors: &TensorMap, table: &toml::Table) -> Result<(toml::Table, DataSpec, TensorMap)>;
+    fn import(
+        &self,
+        files: &[TensorMap],
+        table: &toml::Table,
+    ) -> Result<(toml::Table, DataSpec, TensorMap)>;
     /// [`Family::tiny`].
     ///
     /// # Errors
@@ -253,13 +276,17 @@ fn typed<F: Family>(table: &toml::Table) -> Result<F::Config> {
     table.clone().try_into().map_err(|error: toml::de::Error| {
         Error::settings(
             format!("[model] of family {}: {}", F::INFO.id, error.message()),
-            format!("`vermeer models describe {}` lists its settings", F::INFO.id),
+            format!(
+                "`vermeer models describe {}` lists its settings",
+                F::INFO.id
+            ),
         )
     })
 }
 
 fn table<C: Serialize>(config: &C) -> Result<toml::Table> {
-    toml::Table::try_from(config).map_err(|error| Error::Failed(format!("settings cannot be written as TOML: {error}")))
+    toml::Table::try_from(config)
+        .map_err(|error| Error::Failed(format!("settings cannot be written as TOML: {error}")))
 }
 
 impl<F: Family> AnyFamily for Entry<F> {
@@ -284,7 +311,12 @@ impl<F: Family> AnyFamily for Entry<F> {
         toml::from_str::<ModelOnly<F::Config>>(text).map(|_| ())
     }
 
-    fn natural_size(&self, settings: &toml::Table, height: usize, width: usize) -> Result<(usize, usize)> {
+    fn natural_size(
+        &self,
+        settings: &toml::Table,
+        height: usize,
+        width: usize,
+    ) -> Result<(usize, usize)> {
         Ok(F::natural_size(&typed::<F>(settings)?, height, width))
     }
 
@@ -298,17 +330,31 @@ impl<F: Family> AnyFamily for Entry<F> {
         F::check(&typed::<F>(settings)?, spec)
     }
 
-    fn trainer(&self, settings: &toml::Table, context: &TrainerContext) -> Result<Box<dyn Trainer>> {
+    fn trainer(
+        &self,
+        settings: &toml::Table,
+        context: &TrainerContext,
+    ) -> Result<Box<dyn Trainer>> {
         self.check(settings, &context.spec)?;
         Ok(Box::new(F::trainer(&typed::<F>(settings)?, context)?))
     }
 
-    fn pipeline(&self, settings: &toml::Table, spec: &DataSpec, weights: &TensorMap, device: &Device) -> Result<Box<dyn Pipeline>> {
+    fn pipeline(
+        &self,
+        settings: &toml::Table,
+        spec: &DataSpec,
+        weights: &TensorMap,
+        device: &Device,
+    ) -> Result<Box<dyn Pipeline>> {
         F::pipeline(&typed::<F>(settings)?, spec, weights, device)
     }
 
-    fn import(&self, tensors: &TensorMap, settings: &toml::Table) -> Result<(toml::Table, DataSpec, TensorMap)> {
-        let (config, spec, weights) = F::import(tensors, typed::<F>(settings)?)?;
+    fn import(
+        &self,
+        files: &[TensorMap],
+        settings: &toml::Table,
+    ) -> Result<(toml::Table, DataSpec, TensorMap)> {
+        let (config, spec, weights) = F::import(files, typed::<F>(settings)?)?;
         Ok((table(&config)?, spec, weights))
     }
 
@@ -323,22 +369,41 @@ impl<F: Family> AnyFamily for Entry<F> {
 /// # Errors
 /// [`Error::Settings`] with the nearest names when there is none.
 pub fn family(id: &str) -> Result<&'static dyn AnyFamily> {
-    FAMILIES.iter().copied().find(|f| f.info().id == id).ok_or_else(|| {
-        let names: Vec<_> = FAMILIES.iter().map(|f| f.info().id).collect();
-        Error::settings(
-            format!("there is no model family {id:?}"),
-            format!("{}; `vermeer models list` shows all", suggest(id, &names)),
-        )
-    })
+    FAMILIES
+        .iter()
+        .copied()
+        .find(|f| f.info().id == id)
+        .ok_or_else(|| {
+            let names: Vec<_> = FAMILIES.iter().map(|f| f.info().id).collect();
+            Error::settings(
+                format!("there is no model family {id:?}"),
+                format!("{}; `vermeer models list` shows all", suggest(id, &names)),
+            )
+        })
 }
 
 /// "did you mean …" with the nearest of `names`, or all of them when none is near.
 pub fn suggest(word: &str, names: &[&str]) -> String {
-    let mut near: Vec<(usize, &str)> = names.iter().map(|name| (distance(word, name), *name)).collect();
+    let mut near: Vec<(usize, &str)> = names
+        .iter()
+        .map(|name| (distance(word, name), *name))
+        .collect();
     near.sort();
-    let close: Vec<_> = near.iter().filter(|(d, name)| *d <= 1 + name.len() / 3).take(3).map(|(_, n)| format!("`{n}`")).collect();
+    let close: Vec<_> = near
+        .iter()
+        .filter(|(d, name)| *d <= 1 + name.len() / 3)
+        .take(3)
+        .map(|(_, n)| format!("`{n}`"))
+        .collect();
     match close.is_empty() {
-        true => format!("known are {}", names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")),
+        true => format!(
+            "known are {}",
+            names
+                .iter()
+                .map(|n| format!("`{n}`"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
         false => format!("did you mean {}?", close.join(" or ")),
     }
 }
@@ -352,7 +417,9 @@ fn distance(a: &str, b: &str) -> usize {
         row[0] = i + 1;
         for (j, cb) in b.iter().enumerate() {
             let above = row[j + 1];
-            row[j + 1] = (diagonal + usize::from(ca != *cb)).min(above + 1).min(row[j] + 1);
+            row[j + 1] = (diagonal + usize::from(ca != *cb))
+                .min(above + 1)
+                .min(row[j] + 1);
             diagonal = above;
         }
     }
@@ -365,7 +432,13 @@ mod tests {
 
     #[test]
     fn distances_are_hand_counted() {
-        for (a, b, d) in [("", "", 0), ("vae", "vae", 0), ("vea", "vae", 2), ("kitten", "sitting", 3), ("", "abc", 3)] {
+        for (a, b, d) in [
+            ("", "", 0),
+            ("vae", "vae", 0),
+            ("vea", "vae", 2),
+            ("kitten", "sitting", 3),
+            ("", "abc", 3),
+        ] {
             assert_eq!(distance(a, b), d, "{a} {b}");
         }
     }

@@ -20,7 +20,12 @@ pub enum Task {
 }
 
 /// Every task, in the order in which they are listed to users.
-pub static TASKS: &[Task] = &[Task::Generate, Task::Reconstruct, Task::Encode, Task::Interpolate];
+pub static TASKS: &[Task] = &[
+    Task::Generate,
+    Task::Reconstruct,
+    Task::Encode,
+    Task::Interpolate,
+];
 
 impl Task {
     /// The name in kebab-case, as on the command line.
@@ -56,6 +61,29 @@ pub struct SampleOptions {
     pub guidance: Option<f32>,
     /// Share of fresh noise in DDIM steps, 0 to 1; `None` takes the model's setting.
     pub eta: Option<f32>,
+}
+
+impl SampleOptions {
+    /// Refuses the options of iterative and of conditional models, for families that are neither.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] naming the option.
+    pub fn seed_only(&self, family: &str) -> Result<()> {
+        let given = [
+            ("class", self.class.is_some()),
+            ("steps", self.steps.is_some()),
+            ("sampler", self.sampler.is_some()),
+            ("guidance", self.guidance.is_some()),
+            ("eta", self.eta.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(Error::settings(
+                format!("family {family} has no {option} to choose"),
+                format!("leave {option} out"),
+            )),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Called with the work done and the whole work of a request, in units of its choice.
@@ -117,7 +145,9 @@ impl Answer {
     pub fn into_images(self) -> Result<ImageBatch> {
         match self {
             Answer::Images(images) => Ok(images),
-            Answer::Codes(_) => Err(Error::Failed("the model answered with codes, not images".into())),
+            Answer::Codes(_) => Err(Error::Failed(
+                "the model answered with codes, not images".into(),
+            )),
         }
     }
 }
@@ -164,7 +194,10 @@ pub fn of_shape(
     let [_, channels, height, width] = tensor.dims();
     if [channels, height, width] != shape {
         return Err(Error::settings(
-            format!("the model works on {shape:?} (channels, height, width), the images are {:?}", [channels, height, width]),
+            format!(
+                "the model works on {shape:?} (channels, height, width), the images are {:?}",
+                [channels, height, width]
+            ),
             "apply the preprocessing recorded in the run to the images first",
         ));
     }

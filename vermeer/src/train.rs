@@ -32,7 +32,12 @@ pub fn accumulate(total: &mut Scalars, part: &[(&'static str, f64)], parts: usiz
 /// The images of a host batch on a device, `[n, channels, height, width]`, in `range`.
 pub fn images_to_device(batch: &HostBatch, range: Range, device: &Device) -> Tensor<4> {
     let [channels, height, width] = batch.shape;
-    let unit = Tensor::<1>::from_floats(&batch.images[..], device).reshape([batch.batch, channels, height, width]);
+    let unit = Tensor::<1>::from_floats(&batch.images[..], device).reshape([
+        batch.batch,
+        channels,
+        height,
+        width,
+    ]);
     match range {
         Range::Unit => unit,
         Range::Signed => unit.mul_scalar(2.0).sub_scalar(1.0),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use vermeer::Result;
 use vermeer::data::inspect::{contact_sheet, inspect};
 use vermeer::data::{OpenOptions, Split};
 use vermeer::pipeline::{self, Which};
@@ -11,7 +12,6 @@ use vermeer::report::{Picture, write_report};
 use vermeer::run::RunDir;
 use vermeer::task::{SampleOptions, Task};
 use vermeer::train::{Plan, Settings, Training};
-use vermeer::Result;
 use vermeer_image::{encode_gif, encode_png, grid};
 
 use crate::commands::typed;
@@ -68,8 +68,13 @@ impl Args {
 
         stage(1, &format!("data: {}", settings.data.source));
         let progress = terminal.progress("images");
-        let options = OpenOptions { split: Split::All, ..OpenOptions::default() };
-        let data = inspect(&settings.data.source, &options, &|done, all| progress.at(done, all))?;
+        let options = OpenOptions {
+            split: Split::All,
+            ..OpenOptions::default()
+        };
+        let data = inspect(&settings.data.source, &options, &|done, all| {
+            progress.at(done, all)
+        })?;
         drop(progress);
         terminal.note(data.to_text().trim_end());
         let training_images = contact_sheet(&data)?;
@@ -79,10 +84,18 @@ impl Args {
             let affordable = 60.0 * minutes / plan.estimate()?.seconds_per_step.max(1e-9);
             plan.settings.train.steps = (affordable as u64).clamp(1, plan.settings.train.steps);
         }
-        stage(2, &format!("train: a {} in {}", plan.settings.family, self.out.join(&plan.settings.name).display()));
+        stage(
+            2,
+            &format!(
+                "train: a {} in {}",
+                plan.settings.family,
+                self.out.join(&plan.settings.name).display()
+            ),
+        );
         let stop = stop::flag()?;
         let mut view = TrainingView::new(terminal, Arc::clone(&stop));
-        let outcome = Training::start(plan.clone(), &self.out, typed(), None)?.run(&mut view, &stop)?;
+        let outcome =
+            Training::start(plan.clone(), &self.out, typed(), None)?.run(&mut view, &stop)?;
         drop(view);
 
         let run = RunDir::open(&outcome.run)?;
@@ -91,22 +104,43 @@ impl Args {
         let folder = run.path().join("outputs");
         let outputs = Outputs::new(&folder, names.to_vec(), false)?;
         let options = SampleOptions::default();
-        stage(3, &format!("samples: {}", folder.join("samples.png").display()));
+        stage(
+            3,
+            &format!("samples: {}", folder.join("samples.png").display()),
+        );
         let numbers: Vec<u64> = (0..SAMPLES).collect();
         let mut images = vec![];
         let progress = terminal.progress("samples");
-        generate(&model, &numbers, &options, BATCH, &progress, &stop, |_, image| {
-            images.push(image);
-            Ok(())
-        })?;
+        generate(
+            &model,
+            &numbers,
+            &options,
+            BATCH,
+            &progress,
+            &stop,
+            |_, image| {
+                images.push(image);
+                Ok(())
+            },
+        )?;
         let samples = grid(&images, None, 2, None)?;
-        stage(4, &format!("interpolation: {}", folder.join("interpolation.gif").display()));
+        stage(
+            4,
+            &format!(
+                "interpolation: {}",
+                folder.join("interpolation.gif").display()
+            ),
+        );
         let frames = match model.pipeline.tasks().contains(&Task::Interpolate) {
             true => interpolate(&model, (0, 1), FRAMES, &options, &progress)?,
             false => vec![samples.clone()],
         };
         drop(progress);
-        let files = [encode_png(&training_images)?, encode_png(&samples)?, encode_gif(&frames, FRAME_MS)?];
+        let files = [
+            encode_png(&training_images)?,
+            encode_png(&samples)?,
+            encode_gif(&frames, FRAME_MS)?,
+        ];
         for (name, bytes) in names.iter().zip(&files) {
             outputs.write(name, bytes)?;
         }
@@ -154,7 +188,11 @@ mod tests {
     #[test]
     fn the_recipe_is_complete() {
         let settings = Settings::parse(RECIPE, RECIPE_NAME).unwrap();
-        assert!(settings.data.source.starts_with("world:"), "{}", settings.data.source);
+        assert!(
+            settings.data.source.starts_with("world:"),
+            "{}",
+            settings.data.source
+        );
         settings.resolved().unwrap();
     }
 

@@ -101,12 +101,23 @@ impl Args {
 
 impl Findings {
     fn text(&self) -> String {
-        let gib = |mib: Option<u64>| mib.map_or("unknown".to_owned(), |mib| format!("{:.1} GiB", mib as f64 / 1024.0));
+        let gib = |mib: Option<u64>| {
+            mib.map_or("unknown".to_owned(), |mib| {
+                format!("{:.1} GiB", mib as f64 / 1024.0)
+            })
+        };
         let mut lines = vec![
             format!("vermeer {} on {}", self.version, self.system),
-            format!("cores         {}, {} threads in use", self.cores, self.threads),
+            format!(
+                "cores         {}, {} threads in use",
+                self.cores, self.threads
+            ),
             format!("instructions  {}", self.instruction_sets.join(" ")),
-            format!("memory        {}, {} free", gib(self.memory_mib), gib(self.free_memory_mib)),
+            format!(
+                "memory        {}, {} free",
+                gib(self.memory_mib),
+                gib(self.free_memory_mib)
+            ),
             format!("disk          {} free here", gib(self.free_disk_mib)),
         ];
         for device in &self.devices {
@@ -132,38 +143,57 @@ fn tried(name: &'static str) -> Found {
     panic::set_hook(Box::new(|_| {}));
     let sum = panic::catch_unwind(AssertUnwindSafe(|| {
         let device = vermeer::device::parse(name)?;
-        Ok::<f32, vermeer::Error>(Tensor::<1>::from_floats([1.0, 2.0], &device).sum().into_scalar())
+        Ok::<f32, vermeer::Error>(
+            Tensor::<1>::from_floats([1.0, 2.0], &device)
+                .sum()
+                .into_scalar(),
+        )
     }));
     panic::set_hook(hook);
     let message = match sum {
-        Ok(Ok(3.0)) => None,
+        Ok(Ok(sum)) if sum == 3.0 => None,
         Ok(Ok(sum)) => Some(format!("1 + 2 is {sum} there")),
         Ok(Err(error)) => Some(error.to_string()),
         Err(payload) => Some(
             payload
                 .downcast_ref::<String>()
                 .cloned()
-                .or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+                .or_else(|| {
+                    payload
+                        .downcast_ref::<&str>()
+                        .map(|text| (*text).to_owned())
+                })
                 .unwrap_or_else(|| "it gave up without a word".to_owned()),
         ),
     };
-    Found { name, works: message.is_none(), message }
+    Found {
+        name,
+        works: message.is_none(),
+        message,
+    }
 }
 
 fn matmul_gflops(device: &Device, length: Duration) -> f64 {
     let matrix = Tensor::<2>::ones([MATRIX, MATRIX], device).mul_scalar(0.5);
     let operations = 2.0 * (MATRIX as f64).powi(3);
-    gflops(operations, length, || matrix.clone().matmul(matrix.clone()).sum().into_scalar())
+    gflops(operations, length, || {
+        matrix.clone().matmul(matrix.clone()).sum().into_scalar()
+    })
 }
 
 fn conv_gflops(device: &Device, length: Duration) -> f64 {
     let [batch, channels, side, kernel] = CONVOLUTION;
     let images = Tensor::<4>::ones([batch, channels, side, side], device).mul_scalar(0.5);
     let weights = Tensor::<4>::ones([channels, channels, kernel, kernel], device).mul_scalar(0.5);
-    let operations = 2.0 * [batch, channels, side, side, channels, kernel, kernel].iter().product::<usize>() as f64;
+    let operations = 2.0
+        * [batch, channels, side, side, channels, kernel, kernel]
+            .iter()
+            .product::<usize>() as f64;
     gflops(operations, length, || {
         let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
-        conv2d(images.clone(), weights.clone(), None, options).sum().into_scalar()
+        conv2d(images.clone(), weights.clone(), None, options)
+            .sum()
+            .into_scalar()
     })
 }
 
@@ -193,7 +223,10 @@ fn instruction_sets() -> Vec<&'static str> {
         ("avx512vl", is_x86_feature_detected!("avx512vl")),
         ("avx512vnni", is_x86_feature_detected!("avx512vnni")),
     ];
-    sets.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
+    sets.into_iter()
+        .filter(|(_, there)| *there)
+        .map(|(name, _)| name)
+        .collect()
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -205,7 +238,10 @@ fn instruction_sets() -> Vec<&'static str> {
         ("dotprod", is_aarch64_feature_detected!("dotprod")),
         ("sve", is_aarch64_feature_detected!("sve")),
     ];
-    sets.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
+    sets.into_iter()
+        .filter(|(_, there)| *there)
+        .map(|(name, _)| name)
+        .collect()
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]

@@ -75,7 +75,11 @@ impl Args {
         let outputs = Outputs::one(&path, self.overwrite)?;
         let model = self.model.open(terminal)?;
         if !model.pipeline.tasks().contains(&Task::Interpolate) {
-            return Err(unsupported(&model.usage.family, Task::Interpolate, model.pipeline.tasks()));
+            return Err(unsupported(
+                &model.usage.family,
+                Task::Interpolate,
+                model.pipeline.tasks(),
+            ));
         }
         let options = SampleOptions {
             seed: self.seed,
@@ -84,7 +88,13 @@ impl Args {
             ..SampleOptions::default()
         };
         let progress = terminal.progress("frames");
-        let frames = interpolate(&model, (self.from, self.to), self.frames, &options, &progress)?;
+        let frames = interpolate(
+            &model,
+            (self.from, self.to),
+            self.frames,
+            &options,
+            &progress,
+        )?;
         drop(progress);
         outputs.publish_one(&format.encode(&frames, self.frame_ms)?)?;
 

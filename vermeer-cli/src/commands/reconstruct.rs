@@ -63,10 +63,14 @@ enum Input {
 impl Input {
     fn open(word: &str) -> Result<Self> {
         let path = Path::new(word);
-        if path.is_file() && is_image(word) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if path.is_file() && is_image(&name) {
             return Ok(Self::Picture(path.to_path_buf()));
         }
-        let options = OpenOptions { split: Split::All, ..OpenOptions::default() };
+        let options = OpenOptions {
+            split: Split::All,
+            ..OpenOptions::default()
+        };
         Ok(Self::Set(data::open(word, &options)?))
     }
 
@@ -80,9 +84,10 @@ impl Input {
     /// An image and its name.
     fn get(&self, index: usize) -> Result<(Image, String)> {
         match self {
-            Self::Picture(path) => {
-                Ok((decode_file(path, &Limits::cli())?.image, path.display().to_string()))
-            }
+            Self::Picture(path) => Ok((
+                decode_file(path, &Limits::cli())?.image,
+                path.display().to_string(),
+            )),
             Self::Set(source) => source.get(index).map(|sample| (sample.image, sample.name)),
         }
     }
@@ -90,7 +95,11 @@ impl Input {
 
 impl Args {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<()> {
-        let inputs: Vec<Input> = self.input.iter().map(|word| Input::open(word)).collect::<Result<_>>()?;
+        let inputs: Vec<Input> = self
+            .input
+            .iter()
+            .map(|word| Input::open(word))
+            .collect::<Result<_>>()?;
         let places: Vec<(&Input, usize)> = inputs
             .iter()
             .flat_map(|input| (0..input.len()).map(move |index| (input, index)))
@@ -102,7 +111,11 @@ impl Args {
         let outputs = Outputs::new(&self.out, names, self.overwrite)?;
         let model = self.model.open(terminal)?;
         if !model.pipeline.tasks().contains(&Task::Reconstruct) {
-            return Err(unsupported(&model.usage.family, Task::Reconstruct, model.pipeline.tasks()));
+            return Err(unsupported(
+                &model.usage.family,
+                Task::Reconstruct,
+                model.pipeline.tasks(),
+            ));
         }
         let device = self.model.device()?;
         let [channels, height, width] = model.pipeline.shape();
@@ -125,7 +138,10 @@ impl Args {
             let shape = [part.len(), channels, height, width];
             let tensor = Tensor::<4>::from_data(TensorData::new(values.clone(), shape), &device);
             let given = ImageBatch::new(tensor, Range::Unit)?;
-            let made = model.pipeline.answer(&Request::Reconstruct(&given), &mut |_, _| ())?.into_images()?;
+            let made = model
+                .pipeline
+                .answer(&Request::Reconstruct(&given), &mut |_, _| ())?
+                .into_images()?;
             let pictures = given.to_images()?.into_iter().zip(made.to_images()?);
             let made = host(&made)?;
             let size = channels * height * width;
@@ -171,11 +187,16 @@ impl Args {
 /// The values of a batch, row by row.
 fn host(images: &ImageBatch) -> Result<Vec<f32>> {
     let data = images.tensor().clone().into_data();
-    data.try_into_vec_as().map_err(|error| Error::Failed(format!("the images cannot be read back: {error:?}")))
+    data.try_into_vec_as()
+        .map_err(|error| Error::Failed(format!("the images cannot be read back: {error:?}")))
 }
 
 fn mean_squared_error(x: &[f32], y: &[f32]) -> f64 {
-    let sum: f64 = x.iter().zip(y).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum();
+    let sum: f64 = x
+        .iter()
+        .zip(y)
+        .map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2))
+        .sum();
     sum / x.len() as f64
 }
 

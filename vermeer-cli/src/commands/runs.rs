@@ -63,9 +63,20 @@ mod tests {
     fn the_best_loss_is_the_lowest_of_validation() {
         let line = |step: u64, split: &str, value: f64| {
             let (split, name) = (split.to_owned(), "loss".to_owned());
-            MetricLine::Value(ValueLine { step, epoch: 0, split, name, value, t: 0.0 })
+            MetricLine::Value(ValueLine {
+                step,
+                epoch: 0,
+                split,
+                name,
+                value,
+                t: 0.0,
+            })
         };
-        let lines = [line(1, "train", 0.1), line(2, "validation", 2.5), line(3, "validation", f64::NAN)];
+        let lines = [
+            line(1, "train", 0.1),
+            line(2, "validation", 2.5),
+            line(3, "validation", f64::NAN),
+        ];
         assert_eq!(best_loss(&lines), Some((2, 2.5)));
         assert_eq!(best_loss(&lines[..1]), None);
     }

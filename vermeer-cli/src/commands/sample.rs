@@ -75,7 +75,10 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<()> {
         let run = self.model.run()?;
-        let folder = self.out.clone().unwrap_or_else(|| run.path().join("outputs").join("sample"));
+        let folder = self
+            .out
+            .clone()
+            .unwrap_or_else(|| run.path().join("outputs").join("sample"));
         let numbers = self.numbers()?;
         let file = |number: u64| format!("seed{}-{number:06}.png", self.seed);
         let mut names: Vec<String> = vec!["grid.png".to_owned()];
@@ -86,7 +89,11 @@ impl Args {
         let model = self.model.open(terminal)?;
         let options = SampleOptions {
             seed: self.seed,
-            class: self.class.as_deref().map(|word| class(word, &model.usage.spec.classes)).transpose()?,
+            class: self
+                .class
+                .as_deref()
+                .map(|word| class(word, &model.usage.spec.classes))
+                .transpose()?,
             steps: self.steps,
             sampler: self.sampler.clone(),
             guidance: self.guidance,
@@ -97,15 +104,23 @@ impl Args {
         let begun = Instant::now();
         let progress = terminal.progress("samples");
         let mut sheet = Vec::new();
-        generate(&model, &numbers, &options, self.batch, &progress, &stop, |number, image| {
-            if !self.grid {
-                outputs.write(&file(number), &encode_png(&image)?)?;
-            }
-            if sheet.len() < GRID_LIMIT {
-                sheet.push(image);
-            }
-            Ok(())
-        })?;
+        generate(
+            &model,
+            &numbers,
+            &options,
+            self.batch,
+            &progress,
+            &stop,
+            |number, image| {
+                if !self.grid {
+                    outputs.write(&file(number), &encode_png(&image)?)?;
+                }
+                if sheet.len() < GRID_LIMIT {
+                    sheet.push(image);
+                }
+                Ok(())
+            },
+        )?;
         drop(progress);
         let seconds = begun.elapsed().as_secs_f64();
         let sheet = grid(&sheet, None, 2, None)?;
@@ -138,7 +153,10 @@ impl Args {
     fn numbers(&self) -> Result<Vec<u64>> {
         let end = self.first.checked_add(self.count as u64).ok_or_else(|| {
             Error::settings(
-                format!("there are no {} samples from number {} on", self.count, self.first),
+                format!(
+                    "there are no {} samples from number {} on",
+                    self.count, self.first
+                ),
                 "numbers of samples end at 2^64; choose a smaller --first",
             )
         })?;
@@ -155,14 +173,22 @@ fn class(word: &str, classes: &[String]) -> Result<u32> {
         ));
     }
     let by_name = classes.iter().position(|name| name == word);
-    let by_index = || word.parse().ok().filter(|index: &usize| *index < classes.len());
+    let by_index = || {
+        word.parse()
+            .ok()
+            .filter(|index: &usize| *index < classes.len())
+    };
     match by_name.or_else(by_index) {
         Some(index) => Ok(index as u32),
         None => {
             let names: Vec<&str> = classes.iter().map(String::as_str).collect();
             Err(Error::settings(
                 format!("the run knows no class {word:?}"),
-                format!("{}\nan index goes from 0 to {}", suggest(word, &names), classes.len() - 1),
+                format!(
+                    "{}\nan index goes from 0 to {}",
+                    suggest(word, &names),
+                    classes.len() - 1
+                ),
             ))
         }
     }
@@ -175,10 +201,22 @@ mod tests {
     #[test]
     fn a_class_is_found_by_name_before_index() {
         let classes = ["3", "cat", "dog"].map(str::to_owned);
-        for (word, expected) in [("cat", Some(1)), ("3", Some(0)), ("2", Some(2)), ("4", None), ("Cat", None)] {
+        for (word, expected) in [
+            ("cat", Some(1)),
+            ("3", Some(0)),
+            ("2", Some(2)),
+            ("4", None),
+            ("Cat", None),
+        ] {
             assert_eq!(class(word, &classes).ok(), expected, "{word}");
         }
-        assert!(class("cta", &classes).unwrap_err().remedy().unwrap().contains("`cat`"));
+        assert!(
+            class("cta", &classes)
+                .unwrap_err()
+                .remedy()
+                .unwrap()
+                .contains("`cat`")
+        );
         assert_eq!(class("0", &[]).unwrap_err().exit_code(), 2);
     }
 }

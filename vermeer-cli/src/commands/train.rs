@@ -62,7 +62,12 @@ pub(crate) struct Args {
     #[arg(long, aliases = ["continue_train", "auto_resume"])]
     resume: bool,
     /// Start from the weights of another run.
-    #[arg(long, alias = "transfer", value_name = "RUN", conflicts_with = "resume")]
+    #[arg(
+        long,
+        alias = "transfer",
+        value_name = "RUN",
+        conflicts_with = "resume"
+    )]
     init_from: Option<PathBuf>,
     /// Print the resolved settings and what the run would cost, and do nothing.
     #[arg(short = 'n', long)]
@@ -79,7 +84,10 @@ impl Args {
         let parent = match &self.init_from {
             Some(path) => {
                 let run = RunDir::open(path)?;
-                Some((path.display().to_string(), start_weights(&run, Which::Latest)?))
+                Some((
+                    path.display().to_string(),
+                    start_weights(&run, Which::Latest)?,
+                ))
             }
             None => None,
         };
@@ -146,7 +154,10 @@ impl Args {
                 Ok(_) => format!("it holds images: `vermeer train --data {shown} --model vae` trains on them"),
                 Err(_) => "give a settings file or the folder of a run; `vermeer runs list` shows those there are".into(),
             };
-            return Err(Error::settings(format!("{shown} is no run and no recipe"), remedy));
+            return Err(Error::settings(
+                format!("{shown} is no run and no recipe"),
+                remedy,
+            ));
         };
         if !self.resume {
             return Err(Error::settings(
@@ -213,7 +224,9 @@ impl Args {
         }
         let mut lines = vec![shown(&outcome.run), format!("  steps    {}", outcome.step)];
         if let Some((step, loss)) = outcome.best {
-            lines.push(format!("  best     validation loss {loss:.4} at step {step}"));
+            lines.push(format!(
+                "  best     validation loss {loss:.4} at step {step}"
+            ));
         }
         if let Some(health) = &outcome.health {
             lines.push(format!("  health   {}", word(health.verdict)));
@@ -231,9 +244,19 @@ fn of_run(run: RunDir) -> Result<(Settings, Option<RunDir>)> {
 
 /// The family and the last part of the data's location, with only what the name of a run takes.
 fn default_name(family: &str, location: &str) -> String {
-    let place = location.split('?').next().unwrap_or_default().trim_end_matches(['/', '\\']);
+    let place = location
+        .split('?')
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches(['/', '\\']);
     let last = place.rsplit(['/', '\\', ':']).next().unwrap_or_default();
-    let plain = |c: char| if c.is_alphanumeric() || "-_.+=".contains(c) { c } else { '_' };
+    let plain = |c: char| {
+        if c.is_alphanumeric() || "-_.+=".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
     let last: String = last.chars().map(plain).take(80).collect();
     match last.trim_matches(|c| c == '.' || c == '_') {
         "" => family.to_owned(),

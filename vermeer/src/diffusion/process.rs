@@ -97,9 +97,17 @@ const SIGMA_DATA: f64 = 0.5;
 
 impl Process {
     /// The process of these settings.
-    pub fn new(framework: Framework, schedule: NoiseSchedule, steps: usize, prediction: Prediction) -> Self {
+    pub fn new(
+        framework: Framework,
+        schedule: NoiseSchedule,
+        steps: usize,
+        prediction: Prediction,
+    ) -> Self {
         match framework {
-            Framework::Ddpm => Process::Ddpm { alpha_bar: alpha_bar(schedule, steps), prediction },
+            Framework::Ddpm => Process::Ddpm {
+                alpha_bar: alpha_bar(schedule, steps),
+                prediction,
+            },
             Framework::Flow => Process::Flow,
             Framework::Edm => Process::Edm,
         }
@@ -119,7 +127,9 @@ impl Process {
     pub fn probe_levels(&self) -> [f64; 4] {
         let shares = [0.10, 0.35, 0.60, 0.85];
         match self {
-            Process::Ddpm { alpha_bar, .. } => shares.map(|q| (q * (alpha_bar.len() - 1) as f64).round()),
+            Process::Ddpm { alpha_bar, .. } => {
+                shares.map(|q| (q * (alpha_bar.len() - 1) as f64).round())
+            }
             Process::Flow => shares,
             // Standard normal quantiles of the same shares.
             Process::Edm => [-1.2816, -0.3853, 0.2533, 1.0364].map(|z: f64| (1.2 * z - 1.2).exp()),
@@ -129,7 +139,10 @@ impl Process {
     /// The coefficients of a level: a step number, t or σ.
     pub fn mix(&self, level: f64) -> Mix {
         match self {
-            Process::Ddpm { alpha_bar, prediction } => {
+            Process::Ddpm {
+                alpha_bar,
+                prediction,
+            } => {
                 let left = alpha_bar[level as usize];
                 let (a, b) = (left.sqrt(), (1.0 - left).sqrt());
                 let (c, d) = match prediction {
@@ -137,9 +150,21 @@ impl Process {
                     Prediction::X0 => (1.0, 0.0),
                     Prediction::V => (-b, a),
                 };
-                Mix { a, b, c, d, time: level }
+                Mix {
+                    a,
+                    b,
+                    c,
+                    d,
+                    time: level,
+                }
             }
-            Process::Flow => Mix { a: 1.0 - level, b: level, c: -1.0, d: 1.0, time: 1000.0 * level },
+            Process::Flow => Mix {
+                a: 1.0 - level,
+                b: level,
+                c: -1.0,
+                d: 1.0,
+                time: 1000.0 * level,
+            },
             Process::Edm => {
                 let total = level * level + SIGMA_DATA * SIGMA_DATA;
                 let (skip, out, input) = (
@@ -179,8 +204,14 @@ mod tests {
             let (x0, eps) = (0.7, -1.3);
             let (input, target) = (m.a * x0 + m.b * eps, m.c * x0 + m.d * eps);
             let ((p, q), (r, s)) = (m.image(), m.noise());
-            assert!((p * input + q * target - x0).abs() < 1e-9, "{process:?} {level}");
-            assert!((r * input + s * target - eps).abs() < 1e-8, "{process:?} {level}");
+            assert!(
+                (p * input + q * target - x0).abs() < 1e-9,
+                "{process:?} {level}"
+            );
+            assert!(
+                (r * input + s * target - eps).abs() < 1e-8,
+                "{process:?} {level}"
+            );
         }
     }
 

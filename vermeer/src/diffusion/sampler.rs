@@ -48,10 +48,17 @@ impl std::str::FromStr for Sampler {
             ("euler", Sampler::Euler),
             ("heun", Sampler::Heun),
         ];
-        known.iter().find(|(n, _)| *n == name).map(|(_, s)| *s).ok_or_else(|| {
-            let names: Vec<_> = known.iter().map(|(n, _)| *n).collect();
-            Error::settings(format!("there is no sampler {name:?}"), crate::registry::suggest(name, &names))
-        })
+        known
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, s)| *s)
+            .ok_or_else(|| {
+                let names: Vec<_> = known.iter().map(|(n, _)| *n).collect();
+                Error::settings(
+                    format!("there is no sampler {name:?}"),
+                    crate::registry::suggest(name, &names),
+                )
+            })
     }
 }
 
@@ -99,7 +106,10 @@ pub fn grid(process: &Process, sampler: Sampler, steps: usize) -> Result<Grid> {
         Process::Flow | Process::Edm => 10_000,
     };
     if steps == 0 || steps > most {
-        return Err(Error::settings(format!("{steps} sampling steps"), format!("use between 1 and {most}")));
+        return Err(Error::settings(
+            format!("{steps} sampling steps"),
+            format!("use between 1 and {most}"),
+        ));
     }
     let sampler = match (sampler, process) {
         (Sampler::Auto, Process::Ddpm { .. }) => Sampler::Ddim,
@@ -113,18 +123,32 @@ pub fn grid(process: &Process, sampler: Sampler, steps: usize) -> Result<Grid> {
         }
         (other, _) => other,
     };
-    let share = |i: usize| if steps > 1 { i as f64 / (steps - 1) as f64 } else { 0.0 };
+    let share = |i: usize| {
+        if steps > 1 {
+            i as f64 / (steps - 1) as f64
+        } else {
+            0.0
+        }
+    };
     let levels: Vec<f64> = match process {
         Process::Ddpm { alpha_bar, .. } => {
             let last = (alpha_bar.len() - 1) as f64;
             let gaps = (steps - 1).max(1) as f64;
-            let level = |i: usize| if steps > 1 { (i as f64 * last / gaps + 0.5).floor() } else { last };
+            let level = |i: usize| {
+                if steps > 1 {
+                    (i as f64 * last / gaps + 0.5).floor()
+                } else {
+                    last
+                }
+            };
             (0..steps).rev().map(level).collect()
         }
         Process::Flow => (0..steps).map(|i| 1.0 - i as f64 / steps as f64).collect(),
         Process::Edm => {
             let (high, low) = (80.0f64.powf(1.0 / 7.0), 0.002f64.powf(1.0 / 7.0));
-            (0..steps).map(|i| (high + share(i) * (low - high)).powi(7)).collect()
+            (0..steps)
+                .map(|i| (high + share(i) * (low - high)).powi(7))
+                .collect()
         }
     };
     let mut nodes: Vec<Node> = levels
@@ -136,13 +160,28 @@ pub fn grid(process: &Process, sampler: Sampler, steps: usize) -> Result<Grid> {
                 Process::Edm => (1.0, level),
                 Process::Ddpm { .. } | Process::Flow => (mix.a, mix.b),
             };
-            Node { a, b, mix: Some(mix) }
+            Node {
+                a,
+                b,
+                mix: Some(mix),
+            }
         })
         .collect();
-    nodes.push(Node { a: 1.0, b: 0.0, mix: None });
+    nodes.push(Node {
+        a: 1.0,
+        b: 0.0,
+        mix: None,
+    });
     let clip = matches!(process, Process::Ddpm { .. });
     let straight = matches!(process, Process::Flow);
-    Ok(Grid { nodes, sampler, eta: 0.0, variance: Variance::Small, clip, straight })
+    Ok(Grid {
+        nodes,
+        sampler,
+        eta: 0.0,
+        variance: Variance::Small,
+        clip,
+        straight,
+    })
 }
 
 /// Walks `noise` `[n, …]` (standard normal) along the grid to signed images.
@@ -170,7 +209,10 @@ pub fn sample(
             return (combine(mix.image()), combine(mix.noise()));
         }
         let image = combine(mix.image()).clamp(-1.0, 1.0);
-        let noise = x.clone().sub(image.clone().mul_scalar(node.a)).div_scalar(node.b);
+        let noise = x
+            .clone()
+            .sub(image.clone().mul_scalar(node.a))
+            .div_scalar(node.b);
         (image, noise)
     };
     for step in 0..steps {
@@ -183,9 +225,18 @@ pub fn sample(
         };
         x = match grid.sampler {
             Sampler::Heun if next.mix.is_some() => {
-                let ahead = image.clone().mul_scalar(next.a).add(noise.clone().mul_scalar(next.b));
+                let ahead = image
+                    .clone()
+                    .mul_scalar(next.a)
+                    .add(noise.clone().mul_scalar(next.b));
                 let (image_ahead, noise_ahead) = predict(&ahead, next);
-                heun(grid.straight, x, [here, next], (image, noise), (image_ahead, noise_ahead))
+                heun(
+                    grid.straight,
+                    x,
+                    [here, next],
+                    (image, noise),
+                    (image_ahead, noise_ahead),
+                )
             }
             _ => {
                 let kept = (next.b * next.b - added * added).max(0.0).sqrt();
@@ -212,7 +263,9 @@ fn beta(here: &Node, next: &Node) -> f64 {
 
 /// Standard deviation of the posterior between two nodes: √(β·(1−ᾱ₋)/(1−ᾱ)).
 fn ancestral(here: &Node, next: &Node) -> f64 {
-    (beta(here, next) * next.b * next.b / (here.b * here.b)).max(0.0).sqrt()
+    (beta(here, next) * next.b * next.b / (here.b * here.b))
+        .max(0.0)
+        .sqrt()
 }
 
 /// Heun's step. Flow integrates x over t, whose slope is ε − x₀; the others integrate x/a over
@@ -225,12 +278,17 @@ fn heun(
     (image_ahead, noise_ahead): (Tensor<4>, Tensor<4>),
 ) -> Tensor<4> {
     if straight {
-        let slope = noise.sub(image).add(noise_ahead.sub(image_ahead)).mul_scalar(0.5);
+        let slope = noise
+            .sub(image)
+            .add(noise_ahead.sub(image_ahead))
+            .mul_scalar(0.5);
         return x.add(slope.mul_scalar(next.b - here.b));
     }
     let slope = noise.add(noise_ahead).mul_scalar(0.5);
     let change = next.b / next.a - here.b / here.a;
-    x.div_scalar(here.a).add(slope.mul_scalar(change)).mul_scalar(next.a)
+    x.div_scalar(here.a)
+        .add(slope.mul_scalar(change))
+        .mul_scalar(next.a)
 }
 
 #[cfg(test)]
@@ -251,12 +309,24 @@ mod tests {
             let eps = input.sub_scalar(0.6 * m.a).div_scalar(m.b);
             eps.mul_scalar(m.d).add_scalar(0.6 * m.c)
         };
-        sample(&grid, noise, network, |_| Tensor::full([1, 1, 1, 1], 0.2, &device), |_, _| ()).into_scalar()
+        sample(
+            &grid,
+            noise,
+            network,
+            |_| Tensor::full([1, 1, 1, 1], 0.2, &device),
+            |_, _| (),
+        )
+        .into_scalar()
     }
 
     #[test]
     fn a_perfect_network_leads_every_sampler_to_the_data() {
-        let ddpm = Process::new(Framework::Ddpm, NoiseSchedule::Linear, 1000, Prediction::Eps);
+        let ddpm = Process::new(
+            Framework::Ddpm,
+            NoiseSchedule::Linear,
+            1000,
+            Prediction::Eps,
+        );
         for (process, sampler) in [
             (&ddpm, Sampler::Ddpm),
             (&ddpm, Sampler::Ddim),
@@ -269,7 +339,10 @@ mod tests {
         ] {
             for steps in [1, 2, 20] {
                 let x = oracle(process, sampler, steps);
-                assert!((x - 0.6).abs() < 2e-3, "{sampler:?} with {steps} steps gives {x}");
+                assert!(
+                    (x - 0.6).abs() < 2e-3,
+                    "{sampler:?} with {steps} steps gives {x}"
+                );
             }
         }
     }
@@ -289,10 +362,24 @@ mod tests {
     #[test]
     fn strided_steps_are_rounded_half_up() {
         // 999·i/6 = 999, 832.5, 666, 499.5, 333, 166.5, 0, by hand.
-        let process = Process::new(Framework::Ddpm, NoiseSchedule::Linear, 1000, Prediction::Eps);
-        for (steps, expected) in [(1, vec![999.0]), (2, vec![999.0, 0.0]), (7, vec![999.0, 833.0, 666.0, 500.0, 333.0, 167.0, 0.0])] {
+        let process = Process::new(
+            Framework::Ddpm,
+            NoiseSchedule::Linear,
+            1000,
+            Prediction::Eps,
+        );
+        for (steps, expected) in [
+            (1, vec![999.0]),
+            (2, vec![999.0, 0.0]),
+            (7, vec![999.0, 833.0, 666.0, 500.0, 333.0, 167.0, 0.0]),
+        ] {
             let grid = grid(&process, Sampler::Ddim, steps).unwrap();
-            let times: Vec<f64> = grid.nodes.iter().filter_map(|n| n.mix).map(|m| m.time).collect();
+            let times: Vec<f64> = grid
+                .nodes
+                .iter()
+                .filter_map(|n| n.mix)
+                .map(|m| m.time)
+                .collect();
             assert_eq!(times, expected);
         }
     }
@@ -301,14 +388,31 @@ mod tests {
     fn clipping_holds_for_every_sampler_of_ddpm() {
         // A network that answers ε = 0 claims x₀ = x/√ᾱ = 1.3/√ᾱ, beyond 1 everywhere.
         let device = Device::flex();
-        let process = Process::new(Framework::Ddpm, NoiseSchedule::Linear, 1000, Prediction::Eps);
+        let process = Process::new(
+            Framework::Ddpm,
+            NoiseSchedule::Linear,
+            1000,
+            Prediction::Eps,
+        );
         for sampler in [Sampler::Ddpm, Sampler::Ddim, Sampler::Euler, Sampler::Heun] {
             for (clip, expected) in [(true, 1.0), (false, 1.3 / 4.035_8e-5f32.sqrt())] {
-                let grid = Grid { clip, ..grid(&process, sampler, 1).unwrap() };
+                let grid = Grid {
+                    clip,
+                    ..grid(&process, sampler, 1).unwrap()
+                };
                 let noise = Tensor::full([1, 1, 1, 1], 1.3, &device);
-                let x: f32 = sample(&grid, noise, |x, _| x.zeros_like(), |_| Tensor::zeros([1, 1, 1, 1], &device), |_, _| ())
-                    .into_scalar();
-                assert!((x / expected - 1.0).abs() < 1e-4, "{sampler:?}: {x}, not {expected}");
+                let x: f32 = sample(
+                    &grid,
+                    noise,
+                    |x, _| x.zeros_like(),
+                    |_| Tensor::zeros([1, 1, 1, 1], &device),
+                    |_, _| (),
+                )
+                .into_scalar();
+                assert!(
+                    (x / expected - 1.0).abs() < 1e-4,
+                    "{sampler:?}: {x}, not {expected}"
+                );
             }
         }
     }

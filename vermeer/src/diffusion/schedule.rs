@@ -24,7 +24,11 @@ pub fn alpha_bar(schedule: NoiseSchedule, steps: usize) -> Vec<f64> {
             (low + (high - low) * share).min(0.999)
         }
         NoiseSchedule::Cosine => {
-            let left = |t: f64| ((t / n + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2).cos().powi(2);
+            let left = |t: f64| {
+                ((t / n + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2)
+                    .cos()
+                    .powi(2)
+            };
             (1.0 - left(t as f64 + 1.0) / left(t as f64)).min(0.999)
         }
     };

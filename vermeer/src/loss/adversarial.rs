@@ -25,10 +25,18 @@ impl Adversarial {
     pub fn real(self, logits: Tensor<1>, smoothing: f64) -> Tensor<1> {
         match self {
             Adversarial::NonSaturating => {
-                let wrong = log_sigmoid(logits.clone()).neg().mul_scalar(1.0 - smoothing);
-                wrong.add(log_sigmoid(logits.neg()).neg().mul_scalar(smoothing)).mean()
+                let wrong = log_sigmoid(logits.clone())
+                    .neg()
+                    .mul_scalar(1.0 - smoothing);
+                wrong
+                    .add(log_sigmoid(logits.neg()).neg().mul_scalar(smoothing))
+                    .mean()
             }
-            Adversarial::LeastSquares => logits.sub_scalar(1.0 - smoothing).square().mean().mul_scalar(0.5),
+            Adversarial::LeastSquares => logits
+                .sub_scalar(1.0 - smoothing)
+                .square()
+                .mean()
+                .mul_scalar(0.5),
             Adversarial::Hinge => relu(logits.neg().add_scalar(1.0)).mean(),
             Adversarial::Wasserstein => logits.mean().neg(),
         }

@@ -24,9 +24,13 @@ use crate::loss::adversarial::Adversarial;
 use crate::nn::{BatchNorm, Gradients, Init, Law, Mode, load};
 use crate::optim::{Learner, part};
 use crate::random::{Purpose, latents, normals};
-use crate::registry::{DataSpec, Family, Info, Step, TrainDefaults, TrainState, Trainer, TrainerContext};
+use crate::registry::{
+    DataSpec, Family, Info, Step, TrainDefaults, TrainState, Trainer, TrainerContext,
+};
 use crate::run::{NamedTensor, TensorMap};
-use crate::task::{Answer, Pipeline, Progress, Request, Task, in_blocks, rows_in_blocks, unsupported};
+use crate::task::{
+    Answer, Pipeline, Progress, Request, Task, in_blocks, rows_in_blocks, unsupported,
+};
 use crate::train::health::{Health, Limit};
 use crate::train::{Scalars, accumulate, images_to_device};
 use crate::{Error, Result};
@@ -115,16 +119,27 @@ impl DcganConfig {
         let mut channels = self.width << (kernels.len() - 1);
         let place = init.at("blocks");
         let block = |i: usize, from: usize, to: usize, kernel, stride, padding| GeneratorBlock {
-            conv: place.at(i).at("conv").conv_transpose2d([from, to], kernel, stride, padding, false, LAW),
+            conv: place.at(i).at("conv").conv_transpose2d(
+                [from, to],
+                kernel,
+                stride,
+                padding,
+                false,
+                LAW,
+            ),
             norm: BatchNorm::new(&place.at(i).at("norm"), to, 0.02),
         };
         let mut blocks = vec![block(0, self.latent, channels, 4, 1, 0)];
-        let (last, inner) = kernels.split_last().expect("every size has a stride-2 layer");
+        let (last, inner) = kernels
+            .split_last()
+            .expect("every size has a stride-2 layer");
         for (i, kernel) in inner.iter().enumerate() {
             blocks.push(block(i + 1, channels, channels / 2, *kernel, 2, 1));
             channels /= 2;
         }
-        let out = init.at("out").conv_transpose2d([channels, spec.channels], *last, 2, 1, false, LAW);
+        let out =
+            init.at("out")
+                .conv_transpose2d([channels, spec.channels], *last, 2, 1, false, LAW);
         Generator { blocks, out, slope }
     }
 
@@ -136,12 +151,19 @@ impl DcganConfig {
         let mut blocks = vec![];
         for (i, kernel) in self.kernels(spec.height).into_iter().rev().enumerate() {
             blocks.push(DiscriminatorBlock {
-                conv: place.at(i).at("conv").conv2d([from, to], kernel, 2, 1, spectral, LAW),
-                norm: (i > 0 && !spectral).then(|| BatchNorm::new(&place.at(i).at("norm"), to, 0.02)),
+                conv: place
+                    .at(i)
+                    .at("conv")
+                    .conv2d([from, to], kernel, 2, 1, spectral, LAW),
+                norm: (i > 0 && !spectral)
+                    .then(|| BatchNorm::new(&place.at(i).at("norm"), to, 0.02)),
             });
             (from, to) = (to, 2 * to);
         }
-        Discriminator { blocks, out: init.at("out").conv2d([from, 1], 4, 1, 0, spectral, LAW) }
+        Discriminator {
+            blocks,
+            out: init.at("out").conv2d([from, 1], 4, 1, 0, spectral, LAW),
+        }
     }
 }
 
@@ -221,10 +243,14 @@ impl Discriminator {
             let [out, inputs, h, w] = conv.weight.dims();
             let vector = |n: usize, which: u64| {
                 let mut values = vec![0.0; n];
-                crate::random::stream(seed, Purpose::Power, which, i as u64).fill_normal(&mut values);
+                crate::random::stream(seed, Purpose::Power, which, i as u64)
+                    .fill_normal(&mut values);
                 unit(Tensor::from_floats(&values[..], device))
             };
-            Spectrum { u: vector(out, 0), v: vector(inputs * h * w, 1) }
+            Spectrum {
+                u: vector(out, 0),
+                v: vector(inputs * h * w, 1),
+            }
         };
         self.convolutions().enumerate().map(start).collect()
     }
@@ -233,7 +259,12 @@ impl Discriminator {
     pub fn iterate(&self, spectra: &mut [Spectrum]) {
         for (conv, spectrum) in self.convolutions().zip(spectra) {
             let w = matrix(conv.weight.val().inner());
-            let v = unit(w.clone().transpose().matmul(spectrum.u.clone().unsqueeze_dim::<2>(1)).flatten(0, 1));
+            let v = unit(
+                w.clone()
+                    .transpose()
+                    .matmul(spectrum.u.clone().unsqueeze_dim::<2>(1))
+                    .flatten(0, 1),
+            );
             let u = unit(w.matmul(v.clone().unsqueeze_dim::<2>(1)).flatten(0, 1));
             *spectrum = Spectrum { u, v };
         }
@@ -272,7 +303,11 @@ fn convolve(conv: &Conv2d, x: Tensor<4>, spectrum: Option<&Spectrum>) -> Tensor<
         .mul(constant(u).unsqueeze_dim::<2>(1))
         .sum();
     let weight = weight.div(sigma.reshape([1, 1, 1, 1]));
-    Conv2d { weight: Param::initialized(conv.weight.id, weight), ..conv.clone() }.forward(x)
+    Conv2d {
+        weight: Param::initialized(conv.weight.id, weight),
+        ..conv.clone()
+    }
+    .forward(x)
 }
 
 /// The family.
@@ -291,8 +326,12 @@ impl Family for Dcgan {
         tasks: &[Task::Generate, Task::Interpolate],
     };
 
-    const TRAIN: TrainDefaults =
-        TrainDefaults { learning_rate: 2e-4, beta1: 0.5, beta2: 0.999, average_half_life_images: 2_000.0 };
+    const TRAIN: TrainDefaults = TrainDefaults {
+        learning_rate: 2e-4,
+        beta1: 0.5,
+        beta2: 0.999,
+        average_half_life_images: 2_000.0,
+    };
 
     fn natural_size(config: &DcganConfig, height: usize, width: usize) -> (usize, usize) {
         let side = match (config.network, height.max(width)) {
@@ -312,12 +351,21 @@ impl Family for Dcgan {
         };
         if spec.height != spec.width || !sizes.contains(&spec.height) {
             return wrong(
-                format!("images of {}×{} do not fit this DCGAN", spec.height, spec.width),
-                &format!("it makes square images of {sizes:?}: --set data.size={}", sizes[0]),
+                format!(
+                    "images of {}×{} do not fit this DCGAN",
+                    spec.height, spec.width
+                ),
+                &format!(
+                    "it makes square images of {sizes:?}: --set data.size={}",
+                    sizes[0]
+                ),
             );
         }
         if config.latent == 0 || config.width == 0 || config.r1_every == 0 {
-            return wrong("a size of 0 in [model]".into(), "latent, width and r1_every must be at least 1");
+            return wrong(
+                "a size of 0 in [model]".into(),
+                "latent, width and r1_every must be at least 1",
+            );
         }
         if config.label_smoothing != 0.0 && !config.loss.has_target() {
             return wrong(
@@ -325,7 +373,10 @@ impl Family for Dcgan {
                 "leave it at 0, or use loss = \"non-saturating\" or \"least-squares\"",
             );
         }
-        if !(0.0..1.0).contains(&config.label_smoothing) || !(config.r1_gamma >= 0.0) || !(config.discriminator_rate > 0.0) {
+        if !(0.0..1.0).contains(&config.label_smoothing)
+            || !(config.r1_gamma >= 0.0)
+            || !(config.discriminator_rate > 0.0)
+        {
             return wrong(
                 "a value of [model] is out of range".into(),
                 "label_smoothing lies in [0, 1), r1_gamma is zero or larger, discriminator_rate is larger than zero",
@@ -350,7 +401,12 @@ impl Family for Dcgan {
             false => vec![],
         };
         Ok(DcganTrainer {
-            generator: Learner::new(generator, context.adam, context.average_half_life_images, "generator."),
+            generator: Learner::new(
+                generator,
+                context.adam,
+                context.average_half_life_images,
+                "generator.",
+            ),
             discriminator: Learner::new(discriminator, context.adam, 0.0, "discriminator."),
             spectra,
             config: config.clone(),
@@ -358,19 +414,50 @@ impl Family for Dcgan {
         })
     }
 
-    fn pipeline(config: &DcganConfig, spec: &DataSpec, weights: &TensorMap, device: &Device) -> Result<Box<dyn Pipeline>> {
+    fn pipeline(
+        config: &DcganConfig,
+        spec: &DataSpec,
+        weights: &TensorMap,
+        device: &Device,
+    ) -> Result<Box<dyn Pipeline>> {
         let generator = config.generator(spec, &Init::blank(device));
-        let generator = load(generator, &part(weights, "generator."), "model.safetensors".as_ref())?;
-        Ok(Box::new(DcganPipeline { generator: generator.valid(), latent: config.latent, spec: spec.clone(), device: device.clone() }))
+        let generator = load(
+            generator,
+            &part(weights, "generator."),
+            "model.safetensors".as_ref(),
+        )?;
+        Ok(Box::new(DcganPipeline {
+            generator: generator.valid(),
+            latent: config.latent,
+            spec: spec.clone(),
+            device: device.clone(),
+        }))
     }
 
-    /// Knows generator (and discriminator) of dennisjooo/DCGAN-on-MNIST, given as two files:
-    /// their tensors are both named `layer_stack.…` and told apart by their shapes.
-    fn import(tensors: &TensorMap, config: DcganConfig) -> Result<(DcganConfig, DataSpec, TensorMap)> {
-        let own = |prefix: &str| part(tensors, prefix);
-        let (generator, discriminator) = (own("generator."), own("discriminator."));
-        let first = generator.get("layer_stack.1.weight").map(|t| t.shape.clone()).unwrap_or_default();
-        let last = generator.get("layer_stack.10.weight").map(|t| t.shape.clone()).unwrap_or_default();
+    /// Knows generator and discriminator of dennisjooo/DCGAN-on-MNIST. The names in the two files
+    /// overlap; the generator is the one whose first layer is `layer_stack.1`.
+    fn import(
+        files: &[TensorMap],
+        config: DcganConfig,
+    ) -> Result<(DcganConfig, DataSpec, TensorMap)> {
+        let (generators, discriminators): (Vec<_>, Vec<_>) = files
+            .iter()
+            .partition(|tensors| tensors.contains_key("layer_stack.1.weight"));
+        let ([generator], [] | [_]) = (&generators[..], &discriminators[..]) else {
+            return Err(Error::checkpoint(
+                "weights",
+                "a DCGAN is one generator, and at most one discriminator beside it",
+                "known is the 28×28 DCGAN whose generator has layer_stack.1 … layer_stack.10",
+            ));
+        };
+        let first = generator
+            .get("layer_stack.1.weight")
+            .map(|t| t.shape.clone())
+            .unwrap_or_default();
+        let last = generator
+            .get("layer_stack.10.weight")
+            .map(|t| t.shape.clone())
+            .unwrap_or_default();
         let ([latent, _, 4, 4], [width, channels, 4, 4]) = (&first[..], &last[..]) else {
             return Err(Error::checkpoint(
                 "weights",
@@ -378,46 +465,87 @@ impl Family for Dcgan {
                 "known is the 28×28 DCGAN with layer_stack.1 … layer_stack.10",
             ));
         };
-        let config = DcganConfig { network: DcganNetwork::Mnist28, latent: *latent, width: *width, ..config };
-        let spec = DataSpec { channels: *channels, height: 28, width: 28, classes: vec![] };
+        let config = DcganConfig {
+            network: DcganNetwork::Mnist28,
+            latent: *latent,
+            width: *width,
+            ..config
+        };
+        let spec = DataSpec {
+            channels: *channels,
+            height: 28,
+            width: 28,
+            classes: vec![],
+        };
         let blank = Init::blank(&Device::flex());
         let rename = |table: &'static [(&'static str, &'static str)]| {
             move |name: &str| {
                 let (place, last) = name.rsplit_once('.').unwrap_or(("", name));
-                let place = table.iter().find(|(own, _)| *own == place).map_or(place, |(_, foreign)| foreign);
+                let place = table
+                    .iter()
+                    .find(|(own, _)| *own == place)
+                    .map_or(place, |(_, foreign)| foreign);
                 format!("{place}.{last}")
             }
         };
         let mut weights = TensorMap::new();
         let network = config.generator(&spec, &blank);
-        let loaded = crate::import::from_pytorch(&network, &generator, rename(&[
-            ("blocks.0.conv", "layer_stack.1"),
-            ("blocks.0.norm", "layer_stack.2"),
-            ("blocks.1.conv", "layer_stack.4"),
-            ("blocks.1.norm", "layer_stack.5"),
-            ("blocks.2.conv", "layer_stack.7"),
-            ("blocks.2.norm", "layer_stack.8"),
-            ("out", "layer_stack.10"),
-        ]))?;
-        weights.extend(loaded.into_iter().map(|(name, t)| (format!("generator.{name}"), t)));
-        if !discriminator.is_empty() {
+        let loaded = crate::import::from_pytorch(
+            &network,
+            generator,
+            rename(&[
+                ("blocks.0.conv", "layer_stack.1"),
+                ("blocks.0.norm", "layer_stack.2"),
+                ("blocks.1.conv", "layer_stack.4"),
+                ("blocks.1.norm", "layer_stack.5"),
+                ("blocks.2.conv", "layer_stack.7"),
+                ("blocks.2.norm", "layer_stack.8"),
+                ("out", "layer_stack.10"),
+            ]),
+        )?;
+        weights.extend(
+            loaded
+                .into_iter()
+                .map(|(name, t)| (format!("generator.{name}"), t)),
+        );
+        if let [discriminator] = discriminators[..] {
             let network = config.discriminator(&spec, &blank);
-            let loaded = crate::import::from_pytorch(&network, &discriminator, rename(&[
-                ("blocks.0.conv", "layer_stack.0"),
-                ("blocks.1.conv", "layer_stack.2"),
-                ("blocks.1.norm", "layer_stack.3"),
-                ("blocks.2.conv", "layer_stack.5"),
-                ("blocks.2.norm", "layer_stack.6"),
-                ("out", "layer_stack.8"),
-            ]))?;
-            weights.extend(loaded.into_iter().map(|(name, t)| (format!("discriminator.{name}"), t)));
+            let loaded = crate::import::from_pytorch(
+                &network,
+                discriminator,
+                rename(&[
+                    ("blocks.0.conv", "layer_stack.0"),
+                    ("blocks.1.conv", "layer_stack.2"),
+                    ("blocks.1.norm", "layer_stack.3"),
+                    ("blocks.2.conv", "layer_stack.5"),
+                    ("blocks.2.norm", "layer_stack.6"),
+                    ("out", "layer_stack.8"),
+                ]),
+            )?;
+            weights.extend(
+                loaded
+                    .into_iter()
+                    .map(|(name, t)| (format!("discriminator.{name}"), t)),
+            );
         }
         Ok((config, spec, weights))
     }
 
     fn tiny() -> (DcganConfig, DataSpec) {
-        let config = DcganConfig { latent: 8, width: 4, ..Default::default() };
-        (config, DataSpec { channels: 1, height: 32, width: 32, classes: vec![] })
+        let config = DcganConfig {
+            latent: 8,
+            width: 4,
+            ..Default::default()
+        };
+        (
+            config,
+            DataSpec {
+                channels: 1,
+                height: 32,
+                width: 32,
+                classes: vec![],
+            },
+        )
     }
 }
 
@@ -432,20 +560,38 @@ pub struct DcganTrainer {
 
 impl DcganTrainer {
     fn z(&self, batch: &HostBatch) -> Tensor<2> {
-        let z = normals(self.context.seed, Purpose::Noise, batch.step, batch.batch, self.config.latent);
-        Tensor::<1>::from_floats(&z[..], &self.context.device).reshape([batch.batch, self.config.latent])
+        let z = normals(
+            self.context.seed,
+            Purpose::Noise,
+            batch.step,
+            batch.batch,
+            self.config.latent,
+        );
+        Tensor::<1>::from_floats(&z[..], &self.context.device)
+            .reshape([batch.batch, self.config.latent])
     }
 
     /// One R1 direction per image, standard normal.
     fn direction(&self, batch: &HostBatch) -> Tensor<4> {
         let [c, h, w] = batch.shape;
-        let v = normals(self.context.seed, Purpose::Direction, batch.step, batch.batch, c * h * w);
+        let v = normals(
+            self.context.seed,
+            Purpose::Direction,
+            batch.step,
+            batch.batch,
+            c * h * w,
+        );
         Tensor::<1>::from_floats(&v[..], &self.context.device).reshape([batch.batch, c, h, w])
     }
 }
 
 /// The R1 penalty by central difference along `v`, before its weight γ/2: `[1]`.
-pub fn r1_penalty(discriminator: &Discriminator, x: Tensor<4>, v: Tensor<4>, spectra: &[Spectrum]) -> Tensor<1> {
+pub fn r1_penalty(
+    discriminator: &Discriminator,
+    x: Tensor<4>,
+    v: Tensor<4>,
+    spectra: &[Spectrum],
+) -> Tensor<1> {
     let shift = v.mul_scalar(R1_STEP);
     let ahead = discriminator.forward(x.clone().add(shift.clone()), Mode::Train, spectra);
     let behind = discriminator.forward(x.sub(shift), Mode::Train, spectra);
@@ -470,7 +616,11 @@ impl DcganTrainer {
     /// # Panics
     /// When `latents` and the step's micro-batches differ in number.
     pub fn step_from(&mut self, step: &Step, latents: &[Tensor<2>]) -> Result<Scalars> {
-        assert_eq!(latents.len(), step.micro.len(), "latents are needed for each micro-batch");
+        assert_eq!(
+            latents.len(),
+            step.micro.len(),
+            "latents are needed for each micro-batch"
+        );
         let (loss, parts) = (self.config.loss, step.micro.len());
         let images = step.micro.iter().map(|b| b.batch).sum();
         let mut total: Scalars = vec![];
@@ -487,20 +637,33 @@ impl DcganTrainer {
             let on_real = d.forward(real.clone(), Mode::Train, &self.spectra);
             let on_fake = d.forward(fake.clone().detach(), Mode::Train, &self.spectra);
             let accuracy = 0.5
-                * (share(on_real.clone().greater_elem(0.0)) + share(on_fake.clone().lower_elem(0.0)));
-            let mut objective = loss.real(on_real, self.config.label_smoothing).add(loss.fake(on_fake));
-            let mut scalars = vec![("discriminator_loss", scalar(&objective)), ("discriminator_accuracy", accuracy)];
-            if self.config.r1_gamma > 0.0 && batch.step % self.config.r1_every == 0 {
+                * (share(on_real.clone().greater_elem(0.0))
+                    + share(on_fake.clone().lower_elem(0.0)));
+            let mut objective = loss
+                .real(on_real, self.config.label_smoothing)
+                .add(loss.fake(on_fake));
+            let mut scalars = vec![
+                ("discriminator_loss", scalar(&objective)),
+                ("discriminator_accuracy", accuracy),
+            ];
+            if self.config.r1_gamma > 0.0 && (batch.step / parts as u64) % self.config.r1_every == 0
+            {
                 let r1 = r1_penalty(d, real, self.direction(batch), &self.spectra);
                 scalars.push(("r1", scalar(&r1)));
-                objective = objective.add(r1.mul_scalar(0.5 * self.config.r1_gamma * self.config.r1_every as f64));
+                objective = objective
+                    .add(r1.mul_scalar(0.5 * self.config.r1_gamma * self.config.r1_every as f64));
             }
             gradients.add(Gradients::take(&mut objective.backward(), d));
             accumulate(&mut total, &scalars, parts);
             fakes.push(fake);
         }
         let rate = step.learning_rate * self.config.discriminator_rate;
-        let norm = self.discriminator.update(gradients.scale(1.0 / parts as f64), rate, step.clip_norm, images);
+        let norm = self.discriminator.update(
+            gradients.scale(1.0 / parts as f64),
+            rate,
+            step.clip_norm,
+            images,
+        );
         total.push(("discriminator_gradient_norm", norm));
 
         // Generator: minimise L_gen(D(G(z))) with the discriminator as it now is, frozen.
@@ -509,9 +672,17 @@ impl DcganTrainer {
         for fake in fakes {
             let objective = loss.generator(judge.forward(fake, Mode::Train, &self.spectra));
             accumulate(&mut total, &[("generator_loss", scalar(&objective))], parts);
-            gradients.add(Gradients::take(&mut objective.backward(), self.generator.module()));
+            gradients.add(Gradients::take(
+                &mut objective.backward(),
+                self.generator.module(),
+            ));
         }
-        let norm = self.generator.update(gradients.scale(1.0 / parts as f64), step.learning_rate, step.clip_norm, images);
+        let norm = self.generator.update(
+            gradients.scale(1.0 / parts as f64),
+            step.learning_rate,
+            step.clip_norm,
+            images,
+        );
         total.push(("generator_gradient_norm", norm));
         Ok(total)
     }
@@ -528,8 +699,15 @@ impl Trainer for DcganTrainer {
     fn validate(&self, batch: &HostBatch) -> Result<Scalars> {
         let device = self.context.device.clone().without_autodiff();
         let real = images_to_device(batch, Range::Signed, &device);
-        let logits = self.discriminator.module().valid().forward(real, Mode::Use, &self.spectra);
-        Ok(vec![("real_logit", scalar(&logits.clone().mean())), ("real_accuracy", share(logits.greater_elem(0.0)))])
+        let logits = self
+            .discriminator
+            .module()
+            .valid()
+            .forward(real, Mode::Use, &self.spectra);
+        Ok(vec![
+            ("real_logit", scalar(&logits.clone().mean())),
+            ("real_accuracy", share(logits.greater_elem(0.0))),
+        ])
     }
 
     fn health(&self, batch: &HostBatch) -> Result<Health> {
@@ -545,10 +723,24 @@ impl Trainer for DcganTrainer {
         let on_fake = d.forward(fake.clone(), Mode::Use, &self.spectra);
         let accuracy = 0.5 * (share(on_real.greater_elem(0.0)) + share(on_fake.lower_elem(0.0)));
         Ok(Health::judge(vec![
-            ("sample_spread", spread(fake) / spread(real).max(1e-12), Limit::Below { watch: 0.5, bad: 0.25 },
-                "mean distance between samples over that between real images; a small one is mode collapse: lower the learning rate, or set model.r1_gamma or model.spectral_norm"),
-            ("discriminator_accuracy", accuracy, Limit::Above { watch: 0.97, bad: 0.999 },
-                "share of images the discriminator tells right; when it is always right the generator learns nothing: set model.label_smoothing or model.r1_gamma"),
+            (
+                "sample_spread",
+                spread(fake) / spread(real).max(1e-12),
+                Limit::Below {
+                    watch: 0.5,
+                    bad: 0.25,
+                },
+                "mean distance between samples over that between real images; a small one is mode collapse: lower the learning rate, or set model.r1_gamma or model.spectral_norm",
+            ),
+            (
+                "discriminator_accuracy",
+                accuracy,
+                Limit::Above {
+                    watch: 0.97,
+                    bad: 0.999,
+                },
+                "share of images the discriminator tells right; when it is always right the generator learns nothing: set model.label_smoothing or model.r1_gamma",
+            ),
         ]))
     }
 
@@ -559,7 +751,13 @@ impl Trainer for DcganTrainer {
         for (i, spectrum) in self.spectra.iter().enumerate() {
             for (name, vector) in [("u", &spectrum.u), ("v", &spectrum.v)] {
                 let data = crate::nn::host(vector.clone());
-                state.optimizer.insert(format!("spectral.{i}.{name}"), NamedTensor { shape: vec![data.len()], data });
+                state.optimizer.insert(
+                    format!("spectral.{i}.{name}"),
+                    NamedTensor {
+                        shape: vec![data.len()],
+                        data,
+                    },
+                );
             }
         }
         state
@@ -574,18 +772,28 @@ impl Trainer for DcganTrainer {
             let vector = |name: &str| {
                 let name = format!("spectral.{i}.{name}");
                 let tensor = state.optimizer.get(&name).ok_or_else(|| {
-                    Error::checkpoint("optimizer.safetensors", format!("{name} is missing"), "resume from an older checkpoint")
+                    Error::checkpoint(
+                        "optimizer.safetensors",
+                        format!("{name} is missing"),
+                        "resume from an older checkpoint",
+                    )
                 })?;
                 Ok::<_, Error>(Tensor::from_floats(&tensor.data[..], &plain))
             };
-            *spectrum = Spectrum { u: vector("u")?, v: vector("v")? };
+            *spectrum = Spectrum {
+                u: vector("u")?,
+                v: vector("v")?,
+            };
         }
         Ok(())
     }
 
     fn start_from(&mut self, weights: &TensorMap) -> Result<()> {
         self.generator.start_from(weights)?;
-        match weights.keys().any(|name| name.starts_with("discriminator.")) {
+        match weights
+            .keys()
+            .any(|name| name.starts_with("discriminator."))
+        {
             true => self.discriminator.start_from(weights),
             false => Ok(()),
         }
@@ -634,9 +842,14 @@ impl Pipeline for DcganPipeline {
             let z = latents(seed, numbers, self.latent);
             Tensor::<1>::from_floats(&z[..], &self.device).reshape([numbers.len(), self.latent])
         };
-        let signed = |x: Tensor<4>| Ok(Answer::Images(ImageBatch::new(x, Range::Signed)?.to_range(Range::Unit)));
+        let signed = |x: Tensor<4>| {
+            Ok(Answer::Images(
+                ImageBatch::new(x, Range::Signed)?.to_range(Range::Unit),
+            ))
+        };
         match request {
             Request::Generate { numbers, options } => {
+                options.seed_only(Dcgan::INFO.id)?;
                 let mut done = 0;
                 let x = in_blocks(numbers, |block| {
                     done += block.len();
@@ -646,11 +859,21 @@ impl Pipeline for DcganPipeline {
                 })?;
                 signed(x)
             }
-            Request::Interpolate { from, to, frames, options } => {
+            Request::Interpolate {
+                from,
+                to,
+                frames,
+                options,
+            } => {
+                options.seed_only(Dcgan::INFO.id)?;
                 let path = crate::nn::slerp(z(&[*from, *to], options.seed), *frames);
-                signed(rows_in_blocks(path, |z| Ok(self.generator.forward(z, Mode::Use)))?)
+                signed(rows_in_blocks(path, |z| {
+                    Ok(self.generator.forward(z, Mode::Use))
+                })?)
             }
-            Request::Reconstruct(_) | Request::Encode(_) => Err(unsupported("dcgan", request.task(), self.tasks())),
+            Request::Reconstruct(_) | Request::Encode(_) => {
+                Err(unsupported("dcgan", request.task(), self.tasks()))
+            }
         }
     }
 }

@@ -24,13 +24,20 @@ use vermeer_image::{ImageBatch, Range};
 pub use self::pulfer::PulferNet;
 pub use self::unet::{UNet, UNetShape};
 use crate::data::HostBatch;
-use crate::diffusion::{Framework, Grid, NoiseSchedule, Prediction, Process, Sampler, Variance, grid, sample};
+use crate::diffusion::{
+    Framework, Grid, NoiseSchedule, Prediction, Process, Sampler, Variance, grid, sample,
+};
 use crate::nn::{Gradients, Init, load};
 use crate::optim::Learner;
 use crate::random::{Purpose, latents, normals, stream};
-use crate::registry::{DataSpec, Family, Info, Step, TrainDefaults, TrainState, Trainer, TrainerContext};
+use crate::registry::{
+    DataSpec, Family, Info, Step, TrainDefaults, TrainState, Trainer, TrainerContext,
+};
 use crate::run::TensorMap;
-use crate::task::{Answer, BLOCK, Pipeline, Progress, Request, SampleOptions, Task, in_blocks, rows_in_blocks, unsupported};
+use crate::task::{
+    Answer, BLOCK, Pipeline, Progress, Request, SampleOptions, Task, in_blocks, rows_in_blocks,
+    unsupported,
+};
 use crate::train::health::{Health, Limit};
 use crate::train::{Scalars, accumulate, images_to_device};
 use crate::{Error, Result};
@@ -120,7 +127,12 @@ impl Default for DiffusionConfig {
 impl DiffusionConfig {
     /// The noising process.
     pub fn process(&self) -> Process {
-        Process::new(self.framework, self.schedule, self.timesteps, self.prediction)
+        Process::new(
+            self.framework,
+            self.schedule,
+            self.timesteps,
+            self.prediction,
+        )
     }
 
     /// A network whose parameters are drawn by `init`.
@@ -135,7 +147,11 @@ impl DiffusionConfig {
                     blocks: self.blocks,
                     attention: self.attention.clone(),
                     groups: self.groups,
-                    classes: if self.conditional { spec.classes.len() } else { 0 },
+                    classes: if self.conditional {
+                        spec.classes.len()
+                    } else {
+                        0
+                    },
                 }
                 .init(init),
             ),
@@ -156,7 +172,12 @@ pub enum Denoiser {
 
 impl Denoiser {
     /// The prediction for inputs `x` at the given times, one for each row.
-    pub fn forward(&self, x: Tensor<4>, times: &[f64], labels: Option<Tensor<1, Int>>) -> Tensor<4> {
+    pub fn forward(
+        &self,
+        x: Tensor<4>,
+        times: &[f64],
+        labels: Option<Tensor<1, Int>>,
+    ) -> Tensor<4> {
         match self {
             Denoiser::Unet(net) => net.forward(x, times, labels),
             Denoiser::Pulfer(net) => net.forward(x, times),
@@ -165,13 +186,25 @@ impl Denoiser {
 
     /// The prediction under classifier-free guidance (Ho and Salimans, 2022) for rows at one
     /// time: (1+g)·F(class) − g·F(`none`), both computed as one batch.
-    pub fn guided(&self, x: Tensor<4>, time: f64, classes: &[i32], none: i32, guidance: f64) -> Tensor<4> {
+    pub fn guided(
+        &self,
+        x: Tensor<4>,
+        time: f64,
+        classes: &[i32],
+        none: i32,
+        guidance: f64,
+    ) -> Tensor<4> {
         let (rows, device) = (classes.len(), x.device());
         let both: Vec<i32> = classes.iter().copied().chain(vec![none; rows]).collect();
         let labels = Tensor::<1, Int>::from_data(&both[..], &device);
-        let f = self.forward(Tensor::cat(vec![x.clone(), x], 0), &vec![time; 2 * rows], Some(labels));
+        let f = self.forward(
+            Tensor::cat(vec![x.clone(), x], 0),
+            &vec![time; 2 * rows],
+            Some(labels),
+        );
         let (with, without) = (f.clone().narrow(0, 0, rows), f.narrow(0, rows, rows));
-        with.mul_scalar(1.0 + guidance).sub(without.mul_scalar(guidance))
+        with.mul_scalar(1.0 + guidance)
+            .sub(without.mul_scalar(guidance))
     }
 }
 
@@ -190,7 +223,9 @@ pub fn loss_per_image(
         let values: Vec<f32> = mixes.iter().map(|m| pick(m) as f32).collect();
         Tensor::<1>::from_floats(&values[..], &device).reshape([levels.len(), 1, 1, 1])
     };
-    let input = column(|m| m.a).mul(x_0.clone()).add(column(|m| m.b).mul(eps.clone()));
+    let input = column(|m| m.a)
+        .mul(x_0.clone())
+        .add(column(|m| m.b).mul(eps.clone()));
     let target = column(|m| m.c).mul(x_0).add(column(|m| m.d).mul(eps));
     let times: Vec<f64> = mixes.iter().map(|m| m.time).collect();
     let error = net.forward(input, &times, labels).sub(target).square();
@@ -213,14 +248,19 @@ impl Family for Diffusion {
         tasks: &[Task::Generate, Task::Interpolate],
     };
 
-    const TRAIN: TrainDefaults =
-        TrainDefaults { learning_rate: 2e-4, beta1: 0.9, beta2: 0.999, average_half_life_images: 20_000.0 };
+    const TRAIN: TrainDefaults = TrainDefaults {
+        learning_rate: 2e-4,
+        beta1: 0.9,
+        beta2: 0.999,
+        average_half_life_images: 20_000.0,
+    };
 
     fn natural_size(config: &DiffusionConfig, height: usize, width: usize) -> (usize, usize) {
         match config.network {
             DiffusionNetwork::Pulfer28 => (28, 28),
             DiffusionNetwork::Unet => {
-                let unit = config.patch.max(1) << config.multipliers.len().saturating_sub(1).min(16);
+                let unit =
+                    config.patch.max(1) << config.multipliers.len().saturating_sub(1).min(16);
                 (height.div_ceil(unit) * unit, width.div_ceil(unit) * unit)
             }
         }
@@ -229,30 +269,57 @@ impl Family for Diffusion {
     fn check(config: &DiffusionConfig, spec: &DataSpec) -> Result<()> {
         let wrong = |what: String, remedy: String| Err(Error::settings(what, remedy));
         let levels = config.multipliers.len();
-        if levels == 0 || levels > 8 || config.blocks == 0 || config.width < 2 || config.multipliers.contains(&0) || config.groups == 0 || config.patch == 0 {
+        if levels == 0
+            || levels > 8
+            || config.blocks == 0
+            || config.width < 2
+            || config.multipliers.contains(&0)
+            || config.groups == 0
+            || config.patch == 0
+        {
             return wrong(
                 "a size of [model] is out of range".into(),
                 "multipliers holds 1 to 8 numbers of at least 1, blocks, groups and patch are at least 1, width at least 2".into(),
             );
         }
         if config.width % 2 != 0 {
-            return wrong(format!("model.width = {}", config.width), "the time code needs an even width".into());
-        }
-        if config.multipliers.iter().chain([&1]).any(|m| (config.width * m) % config.groups != 0) {
             return wrong(
-                format!("model.width × multipliers is not divisible by {} groups", config.groups),
+                format!("model.width = {}", config.width),
+                "the time code needs an even width".into(),
+            );
+        }
+        if config
+            .multipliers
+            .iter()
+            .chain([&1])
+            .any(|m| (config.width * m) % config.groups != 0)
+        {
+            return wrong(
+                format!(
+                    "model.width × multipliers is not divisible by {} groups",
+                    config.groups
+                ),
                 "choose a width that model.groups divides".into(),
             );
         }
         let natural = Self::natural_size(config, spec.height, spec.width);
         if natural != (spec.height, spec.width) {
             return wrong(
-                format!("images of {}×{} do not fit this network", spec.height, spec.width),
-                format!("use --set data.size=[{},{}] or fewer model.multipliers", natural.0, natural.1),
+                format!(
+                    "images of {}×{} do not fit this network",
+                    spec.height, spec.width
+                ),
+                format!(
+                    "use --set data.size=[{},{}] or fewer model.multipliers",
+                    natural.0, natural.1
+                ),
             );
         }
         if config.network == DiffusionNetwork::Pulfer28
-            && (spec.channels != 1 || config.framework != Framework::Ddpm || config.timesteps != pulfer::STEPS || config.conditional)
+            && (spec.channels != 1
+                || config.framework != Framework::Ddpm
+                || config.timesteps != pulfer::STEPS
+                || config.conditional)
         {
             return wrong(
                 "network pulfer28 is grey, unconditional and has 1000 ddpm steps".into(),
@@ -260,22 +327,38 @@ impl Family for Diffusion {
             );
         }
         if let Some(level) = config.attention.iter().find(|l| **l >= levels) {
-            return wrong(format!("model.attention names level {level}"), format!("levels are 0 to {}", levels - 1));
+            return wrong(
+                format!("model.attention names level {level}"),
+                format!("levels are 0 to {}", levels - 1),
+            );
         }
         if config.conditional && spec.classes.len() < 2 {
             return wrong(
                 "model.conditional needs labels, and the data have none".into(),
-                "use a folder per class, --set data.labels=FILE.csv, or model.conditional = false".into(),
+                "use a folder per class, --set data.labels=FILE.csv, or model.conditional = false"
+                    .into(),
             );
         }
         if !config.conditional && config.guidance != 0.0 {
-            return wrong("model.guidance needs a conditional model".into(), "set model.conditional = true".into());
+            return wrong(
+                "model.guidance needs a conditional model".into(),
+                "set model.conditional = true".into(),
+            );
         }
-        if !(0.0..=1.0).contains(&config.label_dropout) || !(0.0..=1.0).contains(&config.eta) || !config.guidance.is_finite() {
-            return wrong("a value of [model] is out of range".into(), "label_dropout and eta lie in [0, 1]".into());
+        if !(0.0..=1.0).contains(&config.label_dropout)
+            || !(0.0..=1.0).contains(&config.eta)
+            || !config.guidance.is_finite()
+        {
+            return wrong(
+                "a value of [model] is out of range".into(),
+                "label_dropout and eta lie in [0, 1]".into(),
+            );
         }
         if config.timesteps == 0 || config.timesteps > 100_000 {
-            return wrong(format!("model.timesteps = {}", config.timesteps), "use between 1 and 100000".into());
+            return wrong(
+                format!("model.timesteps = {}", config.timesteps),
+                "use between 1 and 100000".into(),
+            );
         }
         grid(&config.process(), config.sampler, config.steps).map(|_| ())
     }
@@ -290,13 +373,37 @@ impl Family for Diffusion {
         })
     }
 
-    fn pipeline(config: &DiffusionConfig, spec: &DataSpec, weights: &TensorMap, device: &Device) -> Result<Box<dyn Pipeline>> {
-        let net = load(config.init(spec, &Init::blank(device)), weights, "model.safetensors".as_ref())?;
-        Ok(Box::new(DiffusionPipeline::new(net.valid(), config, spec, device)))
+    fn pipeline(
+        config: &DiffusionConfig,
+        spec: &DataSpec,
+        weights: &TensorMap,
+        device: &Device,
+    ) -> Result<Box<dyn Pipeline>> {
+        let net = load(
+            config.init(spec, &Init::blank(device)),
+            weights,
+            "model.safetensors".as_ref(),
+        )?;
+        Ok(Box::new(DiffusionPipeline::new(
+            net.valid(),
+            config,
+            spec,
+            device,
+        )))
     }
 
     /// Knows the network of BrianPulfer/PapersReimplementations.
-    fn import(tensors: &TensorMap, config: DiffusionConfig) -> Result<(DiffusionConfig, DataSpec, TensorMap)> {
+    fn import(
+        files: &[TensorMap],
+        config: DiffusionConfig,
+    ) -> Result<(DiffusionConfig, DataSpec, TensorMap)> {
+        let [tensors] = files else {
+            return Err(Error::checkpoint(
+                "weights",
+                "a diffusion network is one file of tensors",
+                "name that file alone",
+            ));
+        };
         if !tensors.contains_key("time_embed.weight") {
             return Err(Error::checkpoint(
                 "weights",
@@ -312,7 +419,12 @@ impl Family for Diffusion {
             clip: false,
             ..config
         };
-        let spec = DataSpec { channels: 1, height: 28, width: 28, classes: vec![] };
+        let spec = DataSpec {
+            channels: 1,
+            height: 28,
+            width: 28,
+            classes: vec![],
+        };
         let blank = config.init(&spec, &Init::blank(&Device::flex()));
         let weights = crate::import::from_pytorch(&blank, tensors, PulferNet::published_name)?;
         Ok((config, spec, weights))
@@ -330,7 +442,15 @@ impl Family for Diffusion {
             ..Default::default()
         };
         let classes = ["a", "b", "c"].map(String::from).to_vec();
-        (config, DataSpec { channels: 1, height: 12, width: 8, classes })
+        (
+            config,
+            DataSpec {
+                channels: 1,
+                height: 12,
+                width: 8,
+                classes,
+            },
+        )
     }
 }
 
@@ -349,22 +469,45 @@ impl DiffusionTrainer {
             return None;
         }
         let none = self.context.spec.classes.len() as i32;
-        let labels = batch.labels.as_ref()?.iter().enumerate().map(|(row, label)| {
-            let mut random = stream(self.context.seed, Purpose::DropLabel, batch.step, row as u64);
-            if f64::from(random.uniform()) < dropout { none } else { *label as i32 }
-        });
+        let labels = batch
+            .labels
+            .as_ref()?
+            .iter()
+            .enumerate()
+            .map(|(row, label)| {
+                let mut random = stream(
+                    self.context.seed,
+                    Purpose::DropLabel,
+                    batch.step,
+                    row as u64,
+                );
+                if f64::from(random.uniform()) < dropout {
+                    none
+                } else {
+                    *label as i32
+                }
+            });
         let labels: Vec<i32> = labels.collect();
         Some(Tensor::from_data(&labels[..], device))
     }
 
     fn noise(&self, batch: &HostBatch, purpose: Purpose, device: &Device) -> Tensor<4> {
         let [c, h, w] = batch.shape;
-        let eps = normals(self.context.seed, purpose, batch.step, batch.batch, c * h * w);
+        let eps = normals(
+            self.context.seed,
+            purpose,
+            batch.step,
+            batch.batch,
+            c * h * w,
+        );
         Tensor::<1>::from_floats(&eps[..], device).reshape([batch.batch, c, h, w])
     }
 
     fn levels(&self, batch: &HostBatch, step: u64) -> Vec<f64> {
-        let draw = |row| self.process.draw(&mut stream(self.context.seed, Purpose::Time, step, row));
+        let draw = |row| {
+            self.process
+                .draw(&mut stream(self.context.seed, Purpose::Time, step, row))
+        };
         (0..batch.batch as u64).map(draw).collect()
     }
 }
@@ -385,7 +528,12 @@ impl Trainer for DiffusionTrainer {
             gradients.add(Gradients::take(&mut loss.backward(), net));
             accumulate(&mut total, &[("loss", value)], parts);
         }
-        let norm = self.learner.update(gradients.scale(1.0 / parts as f64), step.learning_rate, step.clip_norm, images);
+        let norm = self.learner.update(
+            gradients.scale(1.0 / parts as f64),
+            step.learning_rate,
+            step.clip_norm,
+            images,
+        );
         total.push(("gradient_norm", norm));
         Ok(total)
     }
@@ -411,11 +559,24 @@ impl Trainer for DiffusionTrainer {
         let eps = self.noise(batch, Purpose::Validate, &device);
         let power = f64::from(x_0.clone().square().mean().into_scalar::<f32>());
         let labels = self.labels(batch, 0.0, &device);
-        let names = ["loss_level_1", "loss_level_2", "loss_level_3", "loss_level_4"];
+        let names = [
+            "loss_level_1",
+            "loss_level_2",
+            "loss_level_3",
+            "loss_level_4",
+        ];
         let mut signs = vec![];
         for (name, level) in names.into_iter().zip(self.process.probe_levels()) {
             let levels = vec![level; batch.batch];
-            let loss = loss_per_image(&net, &self.process, x_0.clone(), eps.clone(), &levels, labels.clone()).mean();
+            let loss = loss_per_image(
+                &net,
+                &self.process,
+                x_0.clone(),
+                eps.clone(),
+                &levels,
+                labels.clone(),
+            )
+            .mean();
             let mix = self.process.mix(level);
             let nothing = mix.c * mix.c * power + mix.d * mix.d;
             let ratio = f64::from(loss.into_scalar::<f32>()) / nothing;
@@ -441,7 +602,12 @@ impl Trainer for DiffusionTrainer {
 
     fn pipeline(&self) -> Result<Box<dyn Pipeline>> {
         let device = self.context.device.clone().without_autodiff();
-        Ok(Box::new(DiffusionPipeline::new(self.learner.for_use(), &self.config, &self.context.spec, &device)))
+        Ok(Box::new(DiffusionPipeline::new(
+            self.learner.for_use(),
+            &self.config,
+            &self.context.spec,
+            &device,
+        )))
     }
 
     fn parameters(&self) -> usize {
@@ -459,7 +625,13 @@ struct DiffusionPipeline {
 
 impl DiffusionPipeline {
     fn new(net: Denoiser, config: &DiffusionConfig, spec: &DataSpec, device: &Device) -> Self {
-        Self { net, process: config.process(), config: config.clone(), spec: spec.clone(), device: device.clone() }
+        Self {
+            net,
+            process: config.process(),
+            config: config.clone(),
+            spec: spec.clone(),
+            device: device.clone(),
+        }
     }
 
     /// The settings of the model, overlaid with those of the request.
@@ -470,11 +642,23 @@ impl DiffusionPipeline {
         };
         let eta = options.eta.map_or(self.config.eta, f64::from);
         if !(0.0..=1.0).contains(&eta) {
-            return Err(Error::settings(format!("eta = {eta}"), "eta lies between 0 (no fresh noise) and 1"));
+            return Err(Error::settings(
+                format!("eta = {eta}"),
+                "eta lies between 0 (no fresh noise) and 1",
+            ));
         }
-        let grid = grid(&self.process, sampler, options.steps.unwrap_or(self.config.steps))?;
+        let grid = grid(
+            &self.process,
+            sampler,
+            options.steps.unwrap_or(self.config.steps),
+        )?;
         let clip = grid.clip && self.config.clip;
-        Ok(Grid { eta, variance: self.config.variance, clip, ..grid })
+        Ok(Grid {
+            eta,
+            variance: self.config.variance,
+            clip,
+            ..grid
+        })
     }
 
     /// The class of each sample: the one asked for, or drawn from the sample's own stream.
@@ -482,33 +666,49 @@ impl DiffusionPipeline {
         let count = self.spec.classes.len();
         match (self.config.conditional, options.class) {
             (false, None) => Ok(None),
-            (false, Some(_)) => Err(Error::settings("the model does not know classes", "leave --class out, or train with model.conditional = true")),
+            (false, Some(_)) => Err(Error::settings(
+                "the model does not know classes",
+                "leave --class out, or train with model.conditional = true",
+            )),
             (true, Some(class)) if class as usize >= count => Err(Error::settings(
                 format!("there is no class {class}"),
                 format!("classes are {}", self.spec.classes.join(", ")),
             )),
             (true, Some(class)) => Ok(Some(vec![class as i32; numbers.len()])),
             (true, None) => {
-                let draw = |number: &u64| stream(options.seed, Purpose::Class, 0, *number).below(count as u64) as i32;
+                let draw = |number: &u64| {
+                    stream(options.seed, Purpose::Class, 0, *number).below(count as u64) as i32
+                };
                 Ok(Some(numbers.iter().map(draw).collect()))
             }
         }
     }
 
     /// Walks the start `noise` of one block to signed images.
-    fn walk(&self, noise: Tensor<4>, numbers: &[u64], options: &SampleOptions, progress: Progress) -> Result<Tensor<4>> {
+    fn walk(
+        &self,
+        noise: Tensor<4>,
+        numbers: &[u64],
+        options: &SampleOptions,
+        progress: Progress,
+    ) -> Result<Tensor<4>> {
         let grid = self.grid(options)?;
         let rows = noise.dims()[0];
         let guidance = options.guidance.map_or(self.config.guidance, f64::from);
         let classes = self.classes(numbers, options)?;
         if guidance != 0.0 && classes.is_none() {
-            return Err(Error::settings("guidance needs a conditional model", "leave --guidance out, or train with model.conditional = true"));
+            return Err(Error::settings(
+                "guidance needs a conditional model",
+                "leave --guidance out, or train with model.conditional = true",
+            ));
         }
         let none = self.spec.classes.len() as i32;
         let label = |values: &[i32]| Tensor::<1, Int>::from_data(values, &self.device);
         let network = |x: Tensor<4>, time: f64| match &classes {
             None => self.net.forward(x, &vec![time; rows], None),
-            Some(classes) if guidance == 0.0 => self.net.forward(x, &vec![time; rows], Some(label(classes))),
+            Some(classes) if guidance == 0.0 => {
+                self.net.forward(x, &vec![time; rows], Some(label(classes)))
+            }
             Some(classes) => self.net.guided(x, time, classes, none, guidance),
         };
         let [c, h, w] = self.spec.shape();
@@ -519,7 +719,9 @@ impl DiffusionPipeline {
             }
             Tensor::<1>::from_floats(&values[..], &self.device).reshape([rows, c, h, w])
         };
-        Ok(sample(&grid, noise, network, fresh, |done, steps| progress(done, steps)))
+        Ok(sample(&grid, noise, network, fresh, |done, steps| {
+            progress(done, steps)
+        }))
     }
 
     fn start(&self, numbers: &[u64], seed: u64) -> Tensor<4> {
@@ -530,7 +732,9 @@ impl DiffusionPipeline {
 
     fn finish(x: Tensor<4>) -> Result<Answer> {
         let x = x.clamp(-1.0, 1.0);
-        Ok(Answer::Images(ImageBatch::new(x, Range::Signed)?.to_range(Range::Unit)))
+        Ok(Answer::Images(
+            ImageBatch::new(x, Range::Signed)?.to_range(Range::Unit),
+        ))
     }
 }
 
@@ -546,24 +750,55 @@ impl Pipeline for DiffusionPipeline {
     fn answer(&self, request: &Request, progress: Progress) -> Result<Answer> {
         match request {
             Request::Generate { numbers, options } => {
-                let x = in_blocks(numbers, |block| self.walk(self.start(block, options.seed), block, options, progress))?;
+                let blocks: std::collections::BTreeSet<_> =
+                    numbers.iter().map(|n| n / BLOCK as u64).collect();
+                let mut walked = 0;
+                let x = in_blocks(numbers, |block| {
+                    let before = walked;
+                    walked += 1;
+                    let part: Progress =
+                        &mut |done, steps| progress(before * steps + done, blocks.len() * steps);
+                    self.walk(self.start(block, options.seed), block, options, part)
+                })?;
                 Self::finish(x)
             }
-            Request::Interpolate { from, to, frames, options } => {
+            Request::Interpolate {
+                from,
+                to,
+                frames,
+                options,
+            } => {
                 let class = match self.classes(&[*from], options)? {
                     Some(classes) => Some(classes[0] as u32),
                     None => None,
                 };
                 // The frames differ by their start alone, so the walk must not add noise.
-                let options = SampleOptions { eta: Some(0.0), class, ..(*options).clone() };
+                let options = SampleOptions {
+                    eta: Some(0.0),
+                    class,
+                    ..(*options).clone()
+                };
                 if self.grid(&options)?.sampler == Sampler::Ddpm {
-                    return Err(Error::settings("the ddpm sampler adds noise, so frames would jump", "use --sampler ddim"));
+                    return Err(Error::settings(
+                        "the ddpm sampler adds noise, so frames would jump",
+                        "use --sampler ddim",
+                    ));
                 }
                 let path = crate::nn::slerp(self.start(&[*from, *to], options.seed), *frames);
                 let numbers = [*from; BLOCK];
-                Self::finish(rows_in_blocks(path, |x| self.walk(x, &numbers, &options, progress))?)
+                let (mut walked, blocks) = (0, frames.div_ceil(BLOCK));
+                let x = rows_in_blocks(path, |x| {
+                    let before = walked;
+                    walked += 1;
+                    let part: Progress =
+                        &mut |done, steps| progress(before * steps + done, blocks * steps);
+                    self.walk(x, &numbers, &options, part)
+                })?;
+                Self::finish(x)
             }
-            Request::Reconstruct(_) | Request::Encode(_) => Err(unsupported("diffusion", request.task(), self.tasks())),
+            Request::Reconstruct(_) | Request::Encode(_) => {
+                Err(unsupported("diffusion", request.task(), self.tasks()))
+            }
         }
     }
 }

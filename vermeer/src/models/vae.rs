@@ -20,11 +20,15 @@ use serde::{Deserialize, Serialize};
 use vermeer_image::{ImageBatch, Range};
 
 use crate::data::HostBatch;
-use crate::loss::likelihood::{bernoulli, discretised_logistic, gaussian, kl_standard_normal, log_normal};
+use crate::loss::likelihood::{
+    bernoulli, discretised_logistic, gaussian, kl_standard_normal, log_normal,
+};
 use crate::nn::{Gradients, Init, Law, load};
 use crate::optim::Learner;
 use crate::random::{Purpose, normals};
-use crate::registry::{DataSpec, Family, Info, Step, TrainDefaults, TrainState, Trainer, TrainerContext};
+use crate::registry::{
+    DataSpec, Family, Info, Step, TrainDefaults, TrainState, Trainer, TrainerContext,
+};
 use crate::run::TensorMap;
 use crate::task::{Answer, Pipeline, Progress, Request, TASKS, Task, in_blocks, rows_in_blocks};
 use crate::train::health::{Health, Limit};
@@ -114,7 +118,9 @@ impl VaeConfig {
         let (encoder, decoder) = (init.at("encoder"), init.at("decoder"));
         let dense = |place: &Init, sizes: &[usize]| -> Vec<Linear> {
             let layers = sizes.windows(2).enumerate();
-            layers.map(|(i, s)| place.at("layers").at(i).linear(s[0], s[1], Law::FanIn)).collect()
+            layers
+                .map(|(i, s)| place.at("layers").at(i).linear(s[0], s[1], Law::FanIn))
+                .collect()
         };
         let reversed: Vec<usize> = self.hidden.iter().rev().copied().collect();
         let last = self.hidden.last().copied().unwrap_or(pixels);
@@ -142,9 +148,15 @@ impl VaeConfig {
                 )
             }
             VaeNetwork::Mlp => (
-                Encoder { convolutions: vec![], layers: dense(&encoder, &[&[pixels], &self.hidden[..]].concat()) },
+                Encoder {
+                    convolutions: vec![],
+                    layers: dense(&encoder, &[&[pixels], &self.hidden[..]].concat()),
+                },
                 Decoder {
-                    layers: dense(&decoder, &[&[self.latent], &reversed[..], &[pixels]].concat()),
+                    layers: dense(
+                        &decoder,
+                        &[&[self.latent], &reversed[..], &[pixels]].concat(),
+                    ),
                     convolutions: vec![],
                     shape: spec.shape(),
                 },
@@ -159,7 +171,9 @@ impl VaeConfig {
             log_scale: match self.likelihood {
                 Likelihood::Bernoulli | Likelihood::Gaussian => None,
                 Likelihood::GaussianLearned => Some(init.constant("log_scale", [1], start)),
-                Likelihood::DiscretisedLogistic => Some(init.constant("log_scale", [channels], start)),
+                Likelihood::DiscretisedLogistic => {
+                    Some(init.constant("log_scale", [channels], start))
+                }
             },
             config: self.clone(),
         }
@@ -175,8 +189,13 @@ pub struct Encoder {
 
 impl Encoder {
     fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let x = self.convolutions.iter().fold(x, |x, layer| relu(layer.forward(x)));
-        self.layers.iter().fold(x.flatten(1, 3), |x, layer| relu(layer.forward(x)))
+        let x = self
+            .convolutions
+            .iter()
+            .fold(x, |x, layer| relu(layer.forward(x)));
+        self.layers
+            .iter()
+            .fold(x.flatten(1, 3), |x, layer| relu(layer.forward(x)))
     }
 }
 
@@ -202,7 +221,12 @@ impl Decoder {
         let [first, last] = &self.convolutions[..] else {
             return h.reshape([-1, channels as i32, height as i32, width as i32]);
         };
-        let h = h.reshape([-1, first.channels[0] as i32, (height / 4) as i32, (width / 4) as i32]);
+        let h = h.reshape([
+            -1,
+            first.channels[0] as i32,
+            (height / 4) as i32,
+            (width / 4) as i32,
+        ]);
         last.forward(relu(first.forward(h))) // [n, channels, height, width]
     }
 }
@@ -270,7 +294,9 @@ impl VaeNet {
     /// Both parts of the bound for unit images `x` and standard normal `eps` `[n, latent]`.
     pub fn elbo(&self, x: Tensor<4>, eps: Tensor<2>) -> Elbo {
         let (mu, log_var) = self.encode(x.clone());
-        let z = mu.clone().add(eps.mul(log_var.clone().mul_scalar(0.5).exp()));
+        let z = mu
+            .clone()
+            .add(eps.mul(log_var.clone().mul_scalar(0.5).exp()));
         Elbo {
             reconstruction: self.negative_log_likelihood(self.decode(z), x),
             kl: kl_standard_normal(mu, log_var),
@@ -279,9 +305,19 @@ impl VaeNet {
 
     /// log p(x, z) − log q(z|x) for one draw of the code, `[n]`: a term of the
     /// importance-weighted bound (Burda et al., 2016).
-    pub fn log_weight(&self, x: Tensor<4>, mu: Tensor<2>, log_var: Tensor<2>, eps: Tensor<2>) -> Tensor<1> {
-        let z = mu.clone().add(eps.mul(log_var.clone().mul_scalar(0.5).exp()));
-        let likelihood = self.negative_log_likelihood(self.decode(z.clone()), x).neg();
+    pub fn log_weight(
+        &self,
+        x: Tensor<4>,
+        mu: Tensor<2>,
+        log_var: Tensor<2>,
+        eps: Tensor<2>,
+    ) -> Tensor<1> {
+        let z = mu
+            .clone()
+            .add(eps.mul(log_var.clone().mul_scalar(0.5).exp()));
+        let likelihood = self
+            .negative_log_likelihood(self.decode(z.clone()), x)
+            .neg();
         let prior = log_normal(z.clone(), mu.zeros_like(), mu.zeros_like());
         let posterior = log_normal(z, mu, log_var);
         likelihood.add(prior.sub(posterior).sum_dim(1).squeeze_dim(1))
@@ -304,8 +340,12 @@ impl Family for Vae {
         tasks: TASKS,
     };
 
-    const TRAIN: TrainDefaults =
-        TrainDefaults { learning_rate: 1e-3, beta1: 0.9, beta2: 0.999, average_half_life_images: 0.0 };
+    const TRAIN: TrainDefaults = TrainDefaults {
+        learning_rate: 1e-3,
+        beta1: 0.9,
+        beta2: 0.999,
+        average_half_life_images: 0.0,
+    };
 
     fn natural_size(config: &VaeConfig, height: usize, width: usize) -> (usize, usize) {
         let round = |side: usize| match config.network {
@@ -318,28 +358,49 @@ impl Family for Vae {
     fn check(config: &VaeConfig, spec: &DataSpec) -> Result<()> {
         let wrong = |what: String, remedy: &str| Err(Error::settings(what, remedy));
         if config.latent == 0 || config.width == 0 || config.hidden.contains(&0) {
-            return wrong("a size of 0 in [model]".into(), "latent, width and hidden must be at least 1");
+            return wrong(
+                "a size of 0 in [model]".into(),
+                "latent, width and hidden must be at least 1",
+            );
         }
         if config.network == VaeNetwork::Conv {
             let natural = Self::natural_size(config, spec.height, spec.width);
             if natural != (spec.height, spec.width) {
                 return wrong(
-                    format!("images of {}×{} do not fit the convolutional VAE", spec.height, spec.width),
-                    &format!("height and width must be divisible by 4: --set data.size=[{},{}]", natural.0, natural.1),
+                    format!(
+                        "images of {}×{} do not fit the convolutional VAE",
+                        spec.height, spec.width
+                    ),
+                    &format!(
+                        "height and width must be divisible by 4: --set data.size=[{},{}]",
+                        natural.0, natural.1
+                    ),
                 );
             }
             if config.hidden.len() != 1 {
-                return wrong("model.hidden must hold one size with network = \"conv\"".into(), "for example hidden = [256]");
+                return wrong(
+                    "model.hidden must hold one size with network = \"conv\"".into(),
+                    "for example hidden = [256]",
+                );
             }
         }
         if !config.beta.is_finite() || config.beta < 0.0 {
-            return wrong(format!("model.beta = {}", config.beta), "beta must be zero or larger");
+            return wrong(
+                format!("model.beta = {}", config.beta),
+                "beta must be zero or larger",
+            );
         }
         if !(config.sigma.is_finite() && config.sigma > 0.0) {
-            return wrong(format!("model.sigma = {}", config.sigma), "sigma must be larger than zero");
+            return wrong(
+                format!("model.sigma = {}", config.sigma),
+                "sigma must be larger than zero",
+            );
         }
         if config.binarise != Binarise::No && config.likelihood != Likelihood::Bernoulli {
-            return wrong("model.binarise needs a Bernoulli likelihood".into(), "set model.likelihood = \"bernoulli\" or model.binarise = \"no\"");
+            return wrong(
+                "model.binarise needs a Bernoulli likelihood".into(),
+                "set model.likelihood = \"bernoulli\" or model.binarise = \"no\"",
+            );
         }
         Ok(())
     }
@@ -352,15 +413,36 @@ impl Family for Vae {
         })
     }
 
-    fn pipeline(config: &VaeConfig, spec: &DataSpec, weights: &TensorMap, device: &Device) -> Result<Box<dyn Pipeline>> {
+    fn pipeline(
+        config: &VaeConfig,
+        spec: &DataSpec,
+        weights: &TensorMap,
+        device: &Device,
+    ) -> Result<Box<dyn Pipeline>> {
         let net = config.init(spec, &Init::blank(device));
         let net = load(net, weights, "model.safetensors".as_ref())?;
-        Ok(Box::new(VaePipeline { net: net.valid(), spec: spec.clone(), device: device.clone() }))
+        Ok(Box::new(VaePipeline {
+            net: net.valid(),
+            spec: spec.clone(),
+            device: device.clone(),
+        }))
     }
 
     /// Knows the 784-400-20 network of the PyTorch examples (`fc1`, `fc21`, `fc22`, `fc3`, `fc4`).
-    fn import(tensors: &TensorMap, config: VaeConfig) -> Result<(VaeConfig, DataSpec, TensorMap)> {
-        let shape = |name: &str| tensors.get(name).map(|t| t.shape.clone()).unwrap_or_default();
+    fn import(files: &[TensorMap], config: VaeConfig) -> Result<(VaeConfig, DataSpec, TensorMap)> {
+        let [tensors] = files else {
+            return Err(Error::checkpoint(
+                "weights",
+                "a VAE is one file of tensors",
+                "name that file alone",
+            ));
+        };
+        let shape = |name: &str| {
+            tensors
+                .get(name)
+                .map(|t| t.shape.clone())
+                .unwrap_or_default()
+        };
         let (first, codes) = (shape("fc1.weight"), shape("fc21.weight"));
         let (&[hidden, pixels], &[latent, _]) = (&first[..], &codes[..]) else {
             return Err(Error::checkpoint(
@@ -370,8 +452,18 @@ impl Family for Vae {
             ));
         };
         let side = pixels.isqrt();
-        let config = VaeConfig { network: VaeNetwork::Mlp, hidden: vec![hidden], latent, ..config };
-        let spec = DataSpec { channels: 1, height: side, width: pixels / side.max(1), classes: vec![] };
+        let config = VaeConfig {
+            network: VaeNetwork::Mlp,
+            hidden: vec![hidden],
+            latent,
+            ..config
+        };
+        let spec = DataSpec {
+            channels: 1,
+            height: side,
+            width: pixels / side.max(1),
+            classes: vec![],
+        };
         let blank = config.init(&spec, &Init::blank(&Device::flex()));
         let foreign = |name: &str| {
             let names = [
@@ -382,7 +474,10 @@ impl Family for Vae {
                 ("decoder.layers.1", "fc4"),
             ];
             let (place, last) = name.rsplit_once('.').unwrap_or(("", name));
-            let place = names.iter().find(|(own, _)| *own == place).map_or(place, |(_, foreign)| foreign);
+            let place = names
+                .iter()
+                .find(|(own, _)| *own == place)
+                .map_or(place, |(_, foreign)| foreign);
             format!("{place}.{last}")
         };
         let weights = crate::import::from_pytorch(&blank, tensors, foreign)?;
@@ -390,8 +485,21 @@ impl Family for Vae {
     }
 
     fn tiny() -> (VaeConfig, DataSpec) {
-        let config = VaeConfig { latent: 4, hidden: vec![32], width: 4, ..Default::default() };
-        (config, DataSpec { channels: 1, height: 12, width: 8, classes: vec![] })
+        let config = VaeConfig {
+            latent: 4,
+            hidden: vec![32],
+            width: 4,
+            ..Default::default()
+        };
+        (
+            config,
+            DataSpec {
+                channels: 1,
+                height: 12,
+                width: 8,
+                classes: vec![],
+            },
+        )
     }
 }
 
@@ -403,7 +511,13 @@ pub struct VaeTrainer {
 
 impl VaeTrainer {
     /// The bound on a batch: pixels binarised if asked for, one draw of the code per image.
-    fn elbo(&self, net: &VaeNet, batch: &HostBatch, purposes: [Purpose; 2], device: &Device) -> Elbo {
+    fn elbo(
+        &self,
+        net: &VaeNet,
+        batch: &HostBatch,
+        purposes: [Purpose; 2],
+        device: &Device,
+    ) -> Elbo {
         let (seed, latent) = (self.context.seed, net.config.latent);
         let x = match net.config.binarise {
             Binarise::No => images_to_device(batch, Range::Unit, device),
@@ -418,7 +532,11 @@ impl VaeTrainer {
         let reconstruction = f64::from(elbo.reconstruction.mean().into_scalar::<f32>());
         let kl = f64::from(elbo.kl.sum_dim(1).mean().into_scalar::<f32>());
         let beta = self.learner.module().config.beta;
-        vec![("loss", reconstruction + beta * kl), ("reconstruction", reconstruction), ("kl", kl)]
+        vec![
+            ("loss", reconstruction + beta * kl),
+            ("reconstruction", reconstruction),
+            ("kl", kl),
+        ]
     }
 }
 
@@ -429,7 +547,11 @@ fn binarised(batch: &HostBatch, seed: u64, purpose: Purpose, device: &Device) ->
     let mut pixels = Vec::with_capacity(batch.images.len());
     for (row, image) in batch.images.chunks_exact(size).enumerate() {
         let mut random = crate::random::stream(seed, purpose, batch.step, row as u64);
-        pixels.extend(image.iter().map(|&p| f32::from(u8::from(random.uniform() < p))));
+        pixels.extend(
+            image
+                .iter()
+                .map(|&p| f32::from(u8::from(random.uniform() < p))),
+        );
     }
     Tensor::<1>::from_floats(&pixels[..], device).reshape([batch.batch, channels, height, width])
 }
@@ -441,14 +563,25 @@ impl Trainer for VaeTrainer {
         let images = step.micro.iter().map(|b| b.batch).sum();
         for batch in step.micro {
             let net = self.learner.module();
-            let elbo = self.elbo(net, batch, [Purpose::Binarise, Purpose::Noise], &self.context.device);
+            let elbo = self.elbo(
+                net,
+                batch,
+                [Purpose::Binarise, Purpose::Noise],
+                &self.context.device,
+            );
             let kl = elbo.kl.clone().sum_dim(1).squeeze_dim(1);
-            let loss = elbo.reconstruction.clone().add(kl.mul_scalar(net.config.beta)).mean();
+            let loss = elbo
+                .reconstruction
+                .clone()
+                .add(kl.mul_scalar(net.config.beta))
+                .mean();
             gradients.add(Gradients::take(&mut loss.backward(), net));
             crate::train::accumulate(&mut total, &self.scalars(elbo), step.micro.len());
         }
         let gradients = gradients.scale(1.0 / step.micro.len() as f64);
-        let norm = self.learner.update(gradients, step.learning_rate, step.clip_norm, images);
+        let norm = self
+            .learner
+            .update(gradients, step.learning_rate, step.clip_norm, images);
         total.push(("gradient_norm", norm));
         Ok(total)
     }
@@ -456,7 +589,12 @@ impl Trainer for VaeTrainer {
     fn validate(&self, batch: &HostBatch) -> Result<Scalars> {
         let device = self.context.device.clone().without_autodiff();
         let net = self.learner.for_use();
-        Ok(self.scalars(self.elbo(&net, batch, [Purpose::Validate, Purpose::Validate], &device)))
+        Ok(self.scalars(self.elbo(
+            &net,
+            batch,
+            [Purpose::ValidateBinarise, Purpose::Validate],
+            &device,
+        )))
     }
 
     /// A code number is active when the variance of its mean over images exceeds 0.01 (Burda et
@@ -469,12 +607,31 @@ impl Trainer for VaeTrainer {
         let latent = net.config.latent as f64;
         let variance = mu.clone().var(0); // [1, latent]
         let active = variance.greater_elem(0.01).int().sum().into_scalar::<i64>() as f64;
-        let per_latent = f64::from(kl_standard_normal(mu, log_var).sum_dim(1).mean().into_scalar::<f32>()) / latent;
+        let per_latent = f64::from(
+            kl_standard_normal(mu, log_var)
+                .sum_dim(1)
+                .mean()
+                .into_scalar::<f32>(),
+        ) / latent;
         Ok(Health::judge(vec![
-            ("active_units", active, Limit::Below { watch: (latent * 0.1).max(2.0), bad: 1.0 },
-                "code numbers whose mean varies over images; with none the decoder ignores its code (posterior collapse): lower model.beta"),
-            ("kl_per_latent", per_latent, Limit::Below { watch: 0.05, bad: 0.005 },
-                "nats each code number carries on average; near zero the code is unused: lower model.beta or model.latent"),
+            (
+                "active_units",
+                active,
+                Limit::Below {
+                    watch: (latent * 0.1).max(2.0),
+                    bad: 1.0,
+                },
+                "code numbers whose mean varies over images; with none the decoder ignores its code (posterior collapse): lower model.beta",
+            ),
+            (
+                "kl_per_latent",
+                per_latent,
+                Limit::Below {
+                    watch: 0.05,
+                    bad: 0.005,
+                },
+                "nats each code number carries on average; near zero the code is unused: lower model.beta or model.latent",
+            ),
         ]))
     }
 
@@ -494,7 +651,11 @@ impl Trainer for VaeTrainer {
 
     fn pipeline(&self) -> Result<Box<dyn Pipeline>> {
         let device = self.context.device.clone().without_autodiff();
-        Ok(Box::new(VaePipeline { net: self.learner.for_use(), spec: self.context.spec.clone(), device }))
+        Ok(Box::new(VaePipeline {
+            net: self.learner.for_use(),
+            spec: self.context.spec.clone(),
+            device,
+        }))
     }
 
     fn parameters(&self) -> usize {
@@ -529,6 +690,7 @@ impl Pipeline for VaePipeline {
         let unit = |x: Tensor<4>| Ok(Answer::Images(ImageBatch::new(x, Range::Unit)?));
         match request {
             Request::Generate { numbers, options } => {
+                options.seed_only(Vae::INFO.id)?;
                 let mut done = 0;
                 let x = in_blocks(numbers, |block| {
                     done += block.len();
@@ -540,14 +702,27 @@ impl Pipeline for VaePipeline {
             }
             Request::Reconstruct(images) => {
                 let x = self.checked(images)?;
-                unit(rows_in_blocks(x, |x| Ok(self.net.expected(self.net.encode(x).0)))?)
+                unit(rows_in_blocks(x, |x| {
+                    Ok(self.net.expected(self.net.encode(x).0))
+                })?)
             }
             Request::Encode(images) => {
                 let mu = rows_in_blocks(self.checked(images)?, |x| Ok(self.net.encode(x).0))?;
                 let latent = self.net.config.latent;
-                Ok(Answer::Codes(crate::nn::host(mu).chunks(latent).map(<[f32]>::to_vec).collect()))
+                Ok(Answer::Codes(
+                    crate::nn::host(mu)
+                        .chunks(latent)
+                        .map(<[f32]>::to_vec)
+                        .collect(),
+                ))
             }
-            Request::Interpolate { from, to, frames, options } => {
+            Request::Interpolate {
+                from,
+                to,
+                frames,
+                options,
+            } => {
+                options.seed_only(Vae::INFO.id)?;
                 let ends = self.latents(&[*from, *to], options.seed);
                 let path = crate::nn::slerp(ends, *frames);
                 unit(rows_in_blocks(path, |z| Ok(self.net.expected(z)))?)
@@ -563,7 +738,9 @@ impl Pipeline for VaePipeline {
         for draw in 0..draws {
             let eps = normals(seed, Purpose::Importance, draw as u64, n, latent);
             let eps = Tensor::<1>::from_floats(&eps[..], &self.device).reshape([n, latent]);
-            let weight = self.net.log_weight(x.clone(), mu.clone(), log_var.clone(), eps);
+            let weight = self
+                .net
+                .log_weight(x.clone(), mu.clone(), log_var.clone(), eps);
             for (image, w) in crate::nn::host(weight).into_iter().enumerate() {
                 terms[image].push(f64::from(w));
             }

@@ -1,9 +1,9 @@
 //! Batch normalisation with the mode said at the call.
 
+use burn::module::Param;
 use burn::module::RunningState;
 use burn::prelude::*;
 use burn::tensor::module::{batch_norm, batch_norm_train};
-use burn::module::Param;
 
 use super::Init;
 
@@ -42,7 +42,9 @@ impl BatchNorm {
     /// A layer whose scale is drawn from N(1, `gamma_std`²) and whose shift is zero.
     pub fn new(init: &Init, channels: usize, gamma_std: f32) -> Self {
         Self {
-            gamma: init.param("gamma", [channels], |random| 1.0 + gamma_std * random.normal()),
+            gamma: init.param("gamma", [channels], |random| {
+                1.0 + gamma_std * random.normal()
+            }),
             beta: init.constant("beta", [channels], 0.0),
             running_mean: RunningState::new(Tensor::zeros([channels], init.device())),
             running_var: RunningState::new(Tensor::ones([channels], init.device())),
@@ -68,7 +70,11 @@ impl BatchNorm {
 
 fn blend(state: &RunningState<Tensor<1>>, value: Tensor<1>) {
     let old = state.value_sync();
-    state.update(old.mul_scalar(1.0 - MOMENTUM).add(value.mul_scalar(MOMENTUM)).detach());
+    state.update(
+        old.mul_scalar(1.0 - MOMENTUM)
+            .add(value.mul_scalar(MOMENTUM))
+            .detach(),
+    );
     // An update is held back until the next synchronisation; without this line a checkpoint
     // would hold the statistics of one step earlier.
     state.value_sync();
@@ -85,7 +91,10 @@ mod tests {
         // after one step. Mean 3, biased variance 3.5, unbiased 14/3.
         let device = Device::flex().autodiff();
         let norm = BatchNorm::new(&Init::new(0, &device), 1, 0.0);
-        let x = Tensor::<4>::from_data(TensorData::new(vec![1.0f32, 2.0, 3.0, 6.0], [1, 1, 2, 2]), &device);
+        let x = Tensor::<4>::from_data(
+            TensorData::new(vec![1.0f32, 2.0, 3.0, 6.0], [1, 1, 2, 2]),
+            &device,
+        );
         let y = norm.forward(x, Mode::Train);
         let s = 3.500_01f32.sqrt();
         y.into_data().assert_approx_eq::<f32>(
@@ -94,6 +103,9 @@ mod tests {
         );
         let mean: f32 = norm.running_mean.value().into_scalar();
         let var: f32 = norm.running_var.value().into_scalar();
-        assert!((mean - 0.3).abs() < 1e-6 && (var - (0.9 + 0.1 * 14.0 / 3.0)).abs() < 1e-6, "{mean} {var}");
+        assert!(
+            (mean - 0.3).abs() < 1e-6 && (var - (0.9 + 0.1 * 14.0 / 3.0)).abs() < 1e-6,
+            "{mean} {var}"
+        );
     }
 }

@@ -35,12 +35,22 @@ pub struct Init {
 impl Init {
     /// The root of a model whose parameters are drawn with `seed` on `device`.
     pub fn new(seed: u64, device: &Device) -> Self {
-        Self { device: device.clone(), seed, path: String::new(), blank: false }
+        Self {
+            device: device.clone(),
+            seed,
+            path: String::new(),
+            blank: false,
+        }
     }
 
     /// The root of a model whose weights are about to be loaded: nothing is drawn.
     pub fn blank(device: &Device) -> Self {
-        Self { device: device.clone(), seed: 0, path: String::new(), blank: true }
+        Self {
+            device: device.clone(),
+            seed: 0,
+            path: String::new(),
+            blank: true,
+        }
     }
 
     /// The child `name` of this place.
@@ -49,7 +59,10 @@ impl Init {
             true => name.to_string(),
             false => format!("{}.{name}", self.path),
         };
-        Self { path, ..self.clone() }
+        Self {
+            path,
+            ..self.clone()
+        }
     }
 
     /// The device the parameters are made on.
@@ -81,11 +94,21 @@ impl Init {
     }
 
     /// A parameter with one value everywhere.
-    pub fn constant<const D: usize>(&self, name: &str, shape: [usize; D], value: f32) -> Param<Tensor<D>> {
+    pub fn constant<const D: usize>(
+        &self,
+        name: &str,
+        shape: [usize; D],
+        value: f32,
+    ) -> Param<Tensor<D>> {
         self.param(name, shape, |_| value)
     }
 
-    fn weight<const D: usize>(&self, shape: [usize; D], fan_in: usize, law: Law) -> Param<Tensor<D>> {
+    fn weight<const D: usize>(
+        &self,
+        shape: [usize; D],
+        fan_in: usize,
+        law: Law,
+    ) -> Param<Tensor<D>> {
         self.param("weight", shape, draw(law, fan_in))
     }
 
@@ -166,7 +189,9 @@ impl Init {
 
     /// A table of `rows` vectors of `size` numbers, drawn from N(0, 1).
     pub fn embedding(&self, rows: usize, size: usize) -> Embedding {
-        Embedding { weight: self.param("weight", [rows, size], Stream::normal) }
+        Embedding {
+            weight: self.param("weight", [rows, size], Stream::normal),
+        }
     }
 }
 

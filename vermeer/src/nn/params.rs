@@ -41,14 +41,23 @@ impl Path {
 /// The values of every parameter and running statistic, read back to the host.
 pub fn state<M: Module>(module: &M) -> TensorMap {
     let read = |(path, (shape, tensor)): (String, (Vec<usize>, Tensor<1>))| {
-        (path, NamedTensor { shape, data: host(tensor) })
+        (
+            path,
+            NamedTensor {
+                shape,
+                data: host(tensor),
+            },
+        )
     };
     shaped(module).into_iter().map(read).collect()
 }
 
 /// The values of every parameter and running statistic as flat tensors without gradients.
 pub fn flatten<M: Module>(module: &M) -> Named {
-    shaped(module).into_iter().map(|(path, (_, tensor))| (path, tensor)).collect()
+    shaped(module)
+        .into_iter()
+        .map(|(path, (_, tensor))| (path, tensor))
+        .collect()
 }
 
 fn shaped<M: Module>(module: &M) -> BTreeMap<String, (Vec<usize>, Tensor<1>)> {
@@ -99,22 +108,40 @@ pub fn load<M: Module>(module: M, tensors: &TensorMap, origin: &std::path::Path)
             self.used += 1;
             let shape = param.lazy_shape();
             if tensor.shape[..] != shape[..] {
-                self.wrong.push(format!("{path} has shape {:?} where {:?} is needed", tensor.shape, &shape[..]));
+                self.wrong.push(format!(
+                    "{path} has shape {:?} where {:?} is needed",
+                    tensor.shape,
+                    &shape[..]
+                ));
                 return param;
             }
             if tensor.data.iter().any(|v| !v.is_finite()) {
-                self.wrong.push(format!("{path} holds a value that is not finite"));
+                self.wrong
+                    .push(format!("{path} holds a value that is not finite"));
                 return param;
             }
-            replace(param, TensorData::new(tensor.data.clone(), tensor.shape.clone()))
+            replace(
+                param,
+                TensorData::new(tensor.data.clone(), tensor.shape.clone()),
+            )
         }
     }
-    let mut writer = Writer { path: Path::default(), tensors, used: 0, wrong: Vec::new() };
+    let mut writer = Writer {
+        path: Path::default(),
+        tensors,
+        used: 0,
+        wrong: Vec::new(),
+    };
     let module = module.map(&mut writer);
     let (used, mut wrong) = (writer.used, writer.wrong);
     if used < tensors.len() {
         let own = state(&module);
-        wrong.extend(tensors.keys().filter(|k| !own.contains_key(*k)).map(|k| format!("{k} is not used by the network")));
+        wrong.extend(
+            tensors
+                .keys()
+                .filter(|k| !own.contains_key(*k))
+                .map(|k| format!("{k} is not used by the network")),
+        );
     }
     match wrong.is_empty() {
         true => Ok(module),
@@ -125,7 +152,11 @@ pub fn load<M: Module>(module: M, tensors: &TensorMap, origin: &std::path::Path)
             if more > 0 {
                 reason += &format!("; and {more} more");
             }
-            Err(Error::checkpoint(origin, reason, "use the settings the weights were trained with"))
+            Err(Error::checkpoint(
+                origin,
+                reason,
+                "use the settings the weights were trained with",
+            ))
         }
     }
 }
@@ -178,7 +209,10 @@ pub fn pytorch_names<M: Module>(module: &M) -> Vec<(String, String, bool)> {
             self.0.pop();
         }
         fn visit_float<const D: usize>(&mut self, _: &Param<Tensor<D>>) {
-            let fields = self.0.iter().filter(|(_, container)| !container.starts_with("Enum:"));
+            let fields = self
+                .0
+                .iter()
+                .filter(|(_, container)| !container.starts_with("Enum:"));
             let names: Vec<&str> = fields.map(|(name, _)| name.as_str()).collect();
             let path = names.join(".");
             let (last, container) = match self.0.last() {
@@ -193,7 +227,11 @@ pub fn pytorch_names<M: Module>(module: &M) -> Vec<(String, String, bool)> {
             let mut parts = names;
             parts.pop();
             parts.push(foreign);
-            self.1.push((path, parts.join("."), container == "Struct:Linear" && last == "weight"));
+            self.1.push((
+                path,
+                parts.join("."),
+                container == "Struct:Linear" && last == "weight",
+            ));
         }
     }
     let mut namer = Namer(Vec::new(), Vec::new());
@@ -244,13 +282,21 @@ impl Gradients {
         if factor == 1.0 {
             return self;
         }
-        Self(self.0.into_iter().map(|(path, grad)| (path, grad.mul_scalar(factor))).collect())
+        Self(
+            self.0
+                .into_iter()
+                .map(|(path, grad)| (path, grad.mul_scalar(factor)))
+                .collect(),
+        )
     }
 
     /// The Euclidean norm over all parameters.
     pub fn norm(&self) -> f64 {
-        let squares = self.0.values().map(|g| g.clone().square().sum());
-        match squares.reduce(Tensor::add) {
+        // Burn's processor backend adds up four million numbers or more in an order that depends
+        // on its threads, so longer gradients are added in parts.
+        const PART: usize = 1 << 20;
+        let parts = self.0.values().flat_map(|g| g.clone().split(PART, 0));
+        match parts.map(|part| part.square().sum()).reduce(Tensor::add) {
             Some(total) => f64::from(total.into_scalar::<f32>()).sqrt(),
             None => 0.0,
         }

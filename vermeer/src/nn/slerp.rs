@@ -12,14 +12,21 @@ use burn::prelude::*;
 /// When `frames` is below 2 or `ends` does not have two rows.
 pub fn slerp<const D: usize>(ends: Tensor<D>, frames: usize) -> Tensor<D> {
     let mut dims = ends.dims();
-    assert!(frames >= 2 && dims[0] == 2, "interpolation needs two ends and two frames");
+    assert!(
+        frames >= 2 && dims[0] == 2,
+        "interpolation needs two ends and two frames"
+    );
     let device = ends.device();
     let values = super::host(ends);
     let size = values.len() / 2;
     let (a, b) = values.split_at(size);
     let norm = |v: &[f32]| v.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     let (na, nb) = (norm(a), norm(b));
-    let dot: f64 = a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
+    let dot: f64 = a
+        .iter()
+        .zip(b)
+        .map(|(x, y)| f64::from(*x) * f64::from(*y))
+        .sum();
     let angle = (dot / (na * nb).max(1e-12)).clamp(-1.0, 1.0).acos();
     let mut out = Vec::with_capacity(frames * size);
     for frame in 0..frames {
@@ -28,11 +35,18 @@ pub fn slerp<const D: usize>(ends: Tensor<D>, frames: usize) -> Tensor<D> {
             true => {
                 let length = (1.0 - t) * na + t * nb;
                 let (sa, sb) = (((1.0 - t) * angle).sin(), (t * angle).sin());
-                (sa / angle.sin() * length / na, sb / angle.sin() * length / nb)
+                (
+                    sa / angle.sin() * length / na,
+                    sb / angle.sin() * length / nb,
+                )
             }
             false => (1.0 - t, t),
         };
-        out.extend(a.iter().zip(b).map(|(x, y)| (wa * f64::from(*x) + wb * f64::from(*y)) as f32));
+        out.extend(
+            a.iter()
+                .zip(b)
+                .map(|(x, y)| (wa * f64::from(*x) + wb * f64::from(*y)) as f32),
+        );
     }
     dims[0] = frames;
     Tensor::<1>::from_floats(&out[..], &device).reshape(dims)

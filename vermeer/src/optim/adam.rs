@@ -23,7 +23,12 @@ pub struct AdamConfig {
 
 impl Default for AdamConfig {
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 }
+        Self {
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+        }
     }
 }
 
@@ -45,7 +50,12 @@ pub struct Adam {
 impl Adam {
     /// An optimizer without history.
     pub fn new(config: AdamConfig) -> Self {
-        Self { config, first: Named::new(), second: Named::new(), step: 0 }
+        Self {
+            config,
+            first: Named::new(),
+            second: Named::new(),
+            step: 0,
+        }
     }
 
     /// Number of updates made so far.
@@ -56,7 +66,12 @@ impl Adam {
     /// One update of every parameter that has a gradient.
     pub fn step<M: Module>(&mut self, module: M, gradients: &Gradients, learning_rate: f64) -> M {
         self.step += 1;
-        let mut mapper = Update { adam: self, gradients: gradients.named(), learning_rate, path: Path::default() };
+        let mut mapper = Update {
+            adam: self,
+            gradients: gradients.named(),
+            learning_rate,
+            path: Path::default(),
+        };
         module.map(&mut mapper)
     }
 
@@ -67,11 +82,20 @@ impl Adam {
             for (path, tensor) in moments {
                 let data = crate::nn::host(tensor.clone());
                 let shape = vec![data.len()];
-                into.insert(format!("{prefix}{name}.{path}"), NamedTensor { shape, data });
+                into.insert(
+                    format!("{prefix}{name}.{path}"),
+                    NamedTensor { shape, data },
+                );
             }
         }
         let halves = vec![(self.step >> 24) as f32, (self.step & 0xff_ffff) as f32];
-        into.insert(format!("{prefix}step"), NamedTensor { shape: vec![2], data: halves });
+        into.insert(
+            format!("{prefix}step"),
+            NamedTensor {
+                shape: vec![2],
+                data: halves,
+            },
+        );
     }
 
     /// Takes back what [`Adam::save`] wrote.
@@ -80,8 +104,16 @@ impl Adam {
     /// [`Error::Checkpoint`] when the step count or a second moment is missing.
     pub fn restore(&mut self, prefix: &str, from: &TensorMap, device: &Device) -> Result<()> {
         let device = device.clone().without_autodiff();
-        let missing = |what: String| Error::checkpoint("optimizer.safetensors", format!("{what} is missing"), "resume from an older checkpoint");
-        let step = from.get(&format!("{prefix}step")).ok_or_else(|| missing(format!("{prefix}step")))?;
+        let missing = |what: String| {
+            Error::checkpoint(
+                "optimizer.safetensors",
+                format!("{what} is missing"),
+                "resume from an older checkpoint",
+            )
+        };
+        let step = from
+            .get(&format!("{prefix}step"))
+            .ok_or_else(|| missing(format!("{prefix}step")))?;
         let [high, low] = step.data[..] else {
             return Err(missing(format!("{prefix}step")));
         };
@@ -98,7 +130,11 @@ impl Adam {
             let data = TensorData::new(tensor.data.clone(), [tensor.data.len()]);
             target.insert_entry(Tensor::from_data(data, &device));
         }
-        match self.first.keys().find(|path| !self.second.contains_key(*path)) {
+        match self
+            .first
+            .keys()
+            .find(|path| !self.second.contains_key(*path))
+        {
             Some(path) => Err(missing(format!("{second}{path}"))),
             None => Ok(()),
         }
@@ -126,7 +162,12 @@ impl ModuleMapper for Update<'_> {
         let Some(g) = self.gradients.get(&path) else {
             return param;
         };
-        let AdamConfig { beta1, beta2, epsilon, weight_decay } = self.adam.config;
+        let AdamConfig {
+            beta1,
+            beta2,
+            epsilon,
+            weight_decay,
+        } = self.adam.config;
         let (lr, t) = (self.learning_rate, self.adam.step as i32);
         let first = match self.adam.first.remove(&path) {
             Some(m) => m.mul_scalar(beta1).add(g.clone().mul_scalar(1.0 - beta1)),
@@ -138,7 +179,11 @@ impl ModuleMapper for Update<'_> {
             None => squared,
         };
         let rate = lr / (1.0 - beta1.powi(t));
-        let root = second.clone().div_scalar(1.0 - beta2.powi(t)).sqrt().add_scalar(epsilon);
+        let root = second
+            .clone()
+            .div_scalar(1.0 - beta2.powi(t))
+            .sqrt()
+            .add_scalar(epsilon);
         let change = first.clone().mul_scalar(rate).div(root);
         self.adam.first.insert(path.clone(), first);
         self.adam.second.insert(path, second);

@@ -22,7 +22,11 @@ pub struct Average {
 impl Average {
     /// An average that starts at the weights of `module`.
     pub fn new<M: Module>(half_life_images: f64, module: &M) -> Self {
-        Self { half_life_images, values: flatten(module), step: 0 }
+        Self {
+            half_life_images,
+            values: flatten(module),
+            step: 0,
+        }
     }
 
     /// Moves the average towards the weights of `module` after a step of `images` images.
@@ -54,7 +58,9 @@ impl Average {
     pub fn save(&self, prefix: &str, like: &TensorMap, into: &mut TensorMap) {
         for (path, tensor) in &self.values {
             let data = crate::nn::host(tensor.clone());
-            let shape = like.get(path).map_or_else(|| vec![data.len()], |t| t.shape.clone());
+            let shape = like
+                .get(path)
+                .map_or_else(|| vec![data.len()], |t| t.shape.clone());
             into.insert(format!("{prefix}{path}"), NamedTensor { shape, data });
         }
     }

@@ -23,21 +23,37 @@ impl<M: Module> Learner<M> {
     /// keeps no average.
     pub fn new(module: M, adam: AdamConfig, half_life_images: f64, prefix: &'static str) -> Self {
         let average = (half_life_images > 0.0).then(|| Average::new(half_life_images, &module));
-        Self { module: Some(module), adam: Adam::new(adam), average, prefix }
+        Self {
+            module: Some(module),
+            adam: Adam::new(adam),
+            average,
+            prefix,
+        }
     }
 
     /// The network with gradients.
     pub fn module(&self) -> &M {
-        self.module.as_ref().expect("the module is only away while it is updated")
+        self.module
+            .as_ref()
+            .expect("the module is only away while it is updated")
     }
 
     /// One update: clip, Adam, average. Returns the gradient norm before clipping.
-    pub fn update(&mut self, mut gradients: Gradients, learning_rate: f64, clip: Option<f64>, images: usize) -> f64 {
+    pub fn update(
+        &mut self,
+        mut gradients: Gradients,
+        learning_rate: f64,
+        clip: Option<f64>,
+        images: usize,
+    ) -> f64 {
         let norm = match clip {
             Some(limit) => gradients.clip(limit),
             None => gradients.norm(),
         };
-        let module = self.module.take().expect("the module is only away while it is updated");
+        let module = self
+            .module
+            .take()
+            .expect("the module is only away while it is updated");
         let module = self.adam.step(module, &gradients, learning_rate);
         if let Some(average) = &mut self.average {
             average.update(&module, images);
@@ -67,7 +83,10 @@ impl<M: Module> Learner<M> {
             average.save(self.prefix, &own, &mut state.ema);
         }
         self.adam.save(self.prefix, &mut state.optimizer);
-        state.model.extend(own.into_iter().map(|(path, t)| (format!("{}{path}", self.prefix), t)));
+        state.model.extend(
+            own.into_iter()
+                .map(|(path, t)| (format!("{}{path}", self.prefix), t)),
+        );
     }
 
     /// Takes its tensors from a checkpoint.
@@ -89,7 +108,10 @@ impl<M: Module> Learner<M> {
     /// [`crate::Error::Checkpoint`] when a tensor is missing, unused or of another shape.
     pub fn start_from(&mut self, weights: &TensorMap) -> Result<()> {
         let own = part(weights, self.prefix);
-        let module = self.module.take().expect("the module is only away while it is updated");
+        let module = self
+            .module
+            .take()
+            .expect("the module is only away while it is updated");
         let module = nn::load(module, &own, "model.safetensors".as_ref())?;
         if let Some(average) = &mut self.average {
             *average = average.restarted(&module);

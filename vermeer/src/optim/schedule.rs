@@ -51,7 +51,15 @@ mod tests {
 
     #[test]
     fn rates_at_hand_worked_steps() {
-        let rate = |shape, step| LearningRate { peak: 2.0, warmup_steps: 4, total_steps: 12, shape }.at(step);
+        let rate = |shape, step| {
+            LearningRate {
+                peak: 2.0,
+                warmup_steps: 4,
+                total_steps: 12,
+                shape,
+            }
+            .at(step)
+        };
         for (shape, step, expected) in [
             (Shape::Constant, 0, 0.5),
             (Shape::Constant, 3, 2.0),
@@ -62,7 +70,10 @@ mod tests {
             (Shape::Cosine, 12, 0.0),
             (Shape::Cosine, 40, 0.0),
         ] {
-            assert!((rate(shape, step) - expected).abs() < 1e-12, "{shape:?} {step}");
+            assert!(
+                (rate(shape, step) - expected).abs() < 1e-12,
+                "{shape:?} {step}"
+            );
         }
     }
 }

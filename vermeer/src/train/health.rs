@@ -84,13 +84,21 @@ impl Health {
             Verdict::Watch => 1,
             Verdict::Bad => 2,
         };
-        let verdict = signs.iter().map(|s| s.verdict).max_by_key(rank).unwrap_or(Verdict::Ok);
+        let verdict = signs
+            .iter()
+            .map(|s| s.verdict)
+            .max_by_key(rank)
+            .unwrap_or(Verdict::Ok);
         Self { verdict, signs }
     }
 
     /// The reasons of a verdict that is not ok.
     pub fn reasons(&self) -> Vec<String> {
-        self.signs.iter().filter(|s| s.verdict != Verdict::Ok).map(|s| s.why.clone()).collect()
+        self.signs
+            .iter()
+            .filter(|s| s.verdict != Verdict::Ok)
+            .map(|s| s.why.clone())
+            .collect()
     }
 }
 
@@ -100,8 +108,14 @@ mod tests {
 
     #[test]
     fn the_worst_sign_decides() {
-        let below = Limit::Below { watch: 0.5, bad: 0.25 };
-        let above = Limit::Above { watch: 0.97, bad: 0.999 };
+        let below = Limit::Below {
+            watch: 0.5,
+            bad: 0.25,
+        };
+        let above = Limit::Above {
+            watch: 0.97,
+            bad: 0.999,
+        };
         for (spread, accuracy, verdict) in [
             (0.9, 0.6, Verdict::Ok),
             (0.4, 0.6, Verdict::Watch),
@@ -110,7 +124,10 @@ mod tests {
             (0.4, 1.0, Verdict::Bad),
             (f64::NAN, 0.6, Verdict::Bad),
         ] {
-            let health = Health::judge(vec![("spread", spread, below, "x"), ("accuracy", accuracy, above, "y")]);
+            let health = Health::judge(vec![
+                ("spread", spread, below, "x"),
+                ("accuracy", accuracy, above, "y"),
+            ]);
             assert_eq!(health.verdict, verdict, "{spread} {accuracy}");
             assert_eq!(health.reasons().is_empty(), verdict == Verdict::Ok);
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::prelude::Device;
+use rayon::prelude::*;
 use serde::Serialize;
 use vermeer_image::{Filter, Limits};
 
@@ -65,21 +66,34 @@ impl Plan {
         }
         let mut notes = vec![];
         let open = |split| {
-            let options = OpenOptions { split, labels: settings.data.labels.clone(), limits: Limits::cli() };
+            let options = OpenOptions {
+                split,
+                labels: settings.data.labels.clone(),
+                limits: Limits::cli(),
+            };
             data::open(&settings.data.source, &options)
         };
         let whole = open(settings.data.split)?;
         if whole.is_empty() {
-            return Err(Error::data(&settings.data.source, "there are no images", "name a folder or file that holds images"));
+            return Err(Error::data(
+                &settings.data.source,
+                "there are no images",
+                "name a folder or file that holds images",
+            ));
         }
         let data_digest = whole.digest()?;
         let own_part = match settings.data.split {
-            Split::Train => open(Split::Validation).ok().filter(|part| part.describe().split == Split::Validation),
+            Split::Train => open(Split::Validation)
+                .ok()
+                .filter(|part| part.describe().split == Split::Validation),
             _ => None,
         };
         let (train, validation) = match own_part {
             Some(part) => {
-                notes.push(format!("{} validation images come from the source's own validation part", part.len()));
+                notes.push(format!(
+                    "{} validation images come from the source's own validation part",
+                    part.len()
+                ));
                 (whole, part)
             }
             None => data::split(whole, settings.data.validation, settings.seed),
@@ -94,23 +108,30 @@ impl Plan {
         if settings.data.size.is_none() && size != (height, width) {
             notes.push(format!("images of {height}×{width} are brought to {}×{}, the nearest size the family accepts", size.0, size.1));
         }
-        let smaller = height <= size.0 && width <= size.1 && size.0 - height <= 8 && size.1 - width <= 8;
-        let fit = settings.data.fit.unwrap_or(if smaller { Fit::Pad } else { Fit::Crop });
-        let channels = match settings.data.channels {
-            Some(channels) => channels,
-            None => {
-                let probes = (0..train.len()).step_by(train.len().div_ceil(32).max(1));
-                let mut colour = false;
-                for index in probes {
-                    colour |= train.get(index)?.image.channels() >= 3;
-                }
-                if colour { 3 } else { 1 }
-            }
+        let smaller =
+            height <= size.0 && width <= size.1 && size.0 - height <= 8 && size.1 - width <= 8;
+        let fit = settings
+            .data
+            .fit
+            .unwrap_or(if smaller { Fit::Pad } else { Fit::Crop });
+        let channels = match (settings.data.channels, widest(&train, &validation)?) {
+            (Some(channels), _) => channels,
+            (None, widest) if widest >= 3 => 3,
+            (None, _) => 1,
         };
-        settings.data.size = Some(if size.0 == size.1 { Size::Square(size.0) } else { Size::Sides([size.0, size.1]) });
+        settings.data.size = Some(if size.0 == size.1 {
+            Size::Square(size.0)
+        } else {
+            Size::Sides([size.0, size.1])
+        });
         settings.data.fit = Some(fit);
         settings.data.channels = Some(channels);
-        let spec = DataSpec { channels, height: size.0, width: size.1, classes: train.describe().classes.clone() };
+        let spec = DataSpec {
+            channels,
+            height: size.0,
+            width: size.1,
+            classes: train.describe().classes.clone(),
+        };
         family.check(&settings.model, &spec)?;
         let preprocess = Preprocess {
             height: size.0,
@@ -124,7 +145,17 @@ impl Plan {
         if settings.name.is_empty() {
             settings.name = settings.family.clone();
         }
-        Ok(Self { settings, family, spec, preprocess, train, validation, data_digest, device: device.clone(), notes })
+        Ok(Self {
+            settings,
+            family,
+            spec,
+            preprocess,
+            train,
+            validation,
+            data_digest,
+            device: device.clone(),
+            notes,
+        })
     }
 
     /// A trainer at its random start.
@@ -143,7 +174,9 @@ impl Plan {
                 epsilon: 1e-8,
                 weight_decay: train.weight_decay,
             },
-            average_half_life_images: train.average_half_life_images.unwrap_or(defaults.average_half_life_images),
+            average_half_life_images: train
+                .average_half_life_images
+                .unwrap_or(defaults.average_half_life_images),
         };
         self.family.trainer(&self.settings.model, &context)
     }
@@ -152,7 +185,14 @@ impl Plan {
     pub fn loader(&self, step: u64) -> Loader {
         let (data, train) = (&self.settings.data, &self.settings.train);
         let start = step * train.accumulate as u64;
-        Loader::new(self.train.clone(), self.preprocess.clone(), train.batch_size, self.settings.seed, data.workers, start)
+        Loader::new(
+            self.train.clone(),
+            self.preprocess.clone(),
+            train.batch_size,
+            self.settings.seed,
+            data.workers,
+            start,
+        )
     }
 
     /// Makes three steps in memory and measures them.
@@ -164,9 +204,15 @@ impl Plan {
         let mut loader = self.loader(0);
         let mut fastest = f64::INFINITY;
         for _ in 0..3 {
-            let micro: Vec<_> = (0..self.settings.train.accumulate).map(|_| loader.next()).collect::<Result<_>>()?;
+            let micro: Vec<_> = (0..self.settings.train.accumulate)
+                .map(|_| loader.next())
+                .collect::<Result<_>>()?;
             let start = Instant::now();
-            trainer.step(&Step { micro: &micro, learning_rate: 0.0, clip_norm: None })?;
+            trainer.step(&Step {
+                micro: &micro,
+                learning_rate: 0.0,
+                clip_norm: None,
+            })?;
             fastest = fastest.min(start.elapsed().as_secs_f64());
         }
         Ok(Estimate {
@@ -176,6 +222,32 @@ impl Plan {
             peak_memory_mib: peak_memory_mib(),
         })
     }
+}
+
+/// Sets of up to this many images are read whole before a run starts, so that a file that cannot
+/// be read ends the run before it leaves anything behind.
+const CHECKED: usize = 20_000;
+
+/// The largest number of channels of the images: of all of them in small sets, of a few in large ones.
+fn widest(train: &Arc<dyn Source>, validation: &Arc<dyn Source>) -> Result<usize> {
+    let mut widest = 0;
+    for source in [train, validation] {
+        let stride = if source.len() <= CHECKED {
+            1
+        } else {
+            source.len().div_ceil(64)
+        };
+        let indices: Vec<usize> = (0..source.len()).step_by(stride).collect();
+        // In parallel, but the first failure in the order of the set is the one reported.
+        let channels: Vec<Result<usize>> = indices
+            .par_iter()
+            .map(|index| Ok(source.get(*index)?.image.channels()))
+            .collect();
+        for count in channels {
+            widest = widest.max(count?);
+        }
+    }
+    Ok(widest)
 }
 
 /// Peak resident memory of this process in MiB, from `/proc/self/status`.

@@ -13,7 +13,9 @@ use super::{Plan, Scalars, Settings};
 use crate::data::{self, HostBatch};
 use crate::optim::LearningRate;
 use crate::registry::{Step, TrainState, Trainer};
-use crate::run::{Checkpoint, EventWriter, MetricsWriter, RunDir, RunLock, RunRecord, RunStatus, TensorMap};
+use crate::run::{
+    Checkpoint, EventWriter, MetricsWriter, RunDir, RunLock, RunRecord, RunStatus, TensorMap,
+};
 use crate::task::{BLOCK, Request, SampleOptions, Task};
 use crate::{Error, Result};
 
@@ -54,7 +56,12 @@ impl Training {
     /// # Errors
     /// [`Error::Settings`] when the run exists already, [`Error::Io`] when its folder cannot be
     /// written.
-    pub fn start(plan: Plan, root: &Path, argv: Vec<String>, parent: Option<(String, TensorMap)>) -> Result<Self> {
+    pub fn start(
+        plan: Plan,
+        root: &Path,
+        argv: Vec<String>,
+        parent: Option<(String, TensorMap)>,
+    ) -> Result<Self> {
         let mut trainer = plan.trainer()?;
         let mut parent_name = None;
         if let Some((name, weights)) = parent {
@@ -96,13 +103,24 @@ impl Training {
         let differences = Settings::read(&run.config_path())?.differences(&plan.settings)?;
         if !differences.is_empty() {
             return Err(Error::settings(
-                format!("the settings differ from those of {}: {}", run.path().display(), differences.join(", ")),
+                format!(
+                    "the settings differ from those of {}: {}",
+                    run.path().display(),
+                    differences.join(", ")
+                ),
                 "resume with the run's own settings, or start a new run from its weights with --init-from",
             ));
         }
-        if record.data_digest.as_ref().is_some_and(|digest| *digest != plan.data_digest) {
+        if record
+            .data_digest
+            .as_ref()
+            .is_some_and(|digest| *digest != plan.data_digest)
+        {
             return Err(Error::settings(
-                format!("the data differ from those {} was trained on", run.path().display()),
+                format!(
+                    "the data differ from those {} was trained on",
+                    run.path().display()
+                ),
                 "resume with the same data, or start a new run from its weights with --init-from",
             ));
         }
@@ -112,11 +130,17 @@ impl Training {
             true => (0, None, 0),
             false => {
                 let (checkpoint, warnings) = run.checkpoints().load_latest()?;
-                warnings.into_iter().for_each(|text| sink.event(&Event::Warning(text)));
+                warnings
+                    .into_iter()
+                    .for_each(|text| sink.event(&Event::Warning(text)));
                 trainer.restore(&state_of(&checkpoint))?;
                 let number = |key: &str| checkpoint.state.get(key).and_then(Value::as_u64);
                 let loss = checkpoint.state.get("best_loss").and_then(Value::as_f64);
-                (checkpoint.step, number("best_step").zip(loss), number("waited").unwrap_or(0))
+                (
+                    checkpoint.step,
+                    number("best_step").zip(loss),
+                    number("waited").unwrap_or(0),
+                )
             }
         };
         record.status = RunStatus::Running;
@@ -126,11 +150,23 @@ impl Training {
         Ok(training)
     }
 
-    fn assemble(plan: Plan, run: RunDir, record: RunRecord, trainer: Box<dyn Trainer>, lock: RunLock) -> Result<Self> {
+    fn assemble(
+        plan: Plan,
+        run: RunDir,
+        record: RunRecord,
+        trainer: Box<dyn Trainer>,
+        lock: RunLock,
+    ) -> Result<Self> {
         // Health is judged on images the model does not learn from, where there are any.
-        let source = if plan.validation.is_empty() { &plan.train } else { &plan.validation };
+        let source = if plan.validation.is_empty() {
+            &plan.train
+        } else {
+            &plan.validation
+        };
         let batch = plan.settings.train.batch_size.clamp(BLOCK, 64);
-        let examined: Vec<_> = data::epoch(source.clone(), plan.preprocess.clone(), batch).take(1).collect::<Result<_>>()?;
+        let examined: Vec<_> = data::epoch(source.clone(), plan.preprocess.clone(), batch)
+            .take(1)
+            .collect::<Result<_>>()?;
         Ok(Self {
             plan,
             run,
@@ -182,12 +218,19 @@ impl Training {
         let mut loader = self.plan.loader(self.step);
         let images_per_step = settings.batch_size * settings.accumulate;
         let rate = LearningRate {
-            peak: settings.learning_rate.unwrap_or(self.plan.family.train_defaults().learning_rate),
+            peak: settings
+                .learning_rate
+                .unwrap_or(self.plan.family.train_defaults().learning_rate),
             warmup_steps: settings.warmup_steps,
             total_steps: settings.steps,
             shape: settings.schedule,
         };
-        sink.event(&Event::Started { run: self.run.path().into(), step: self.step, steps: settings.steps, images_per_step });
+        sink.event(&Event::Started {
+            run: self.run.path().into(),
+            step: self.step,
+            steps: settings.steps,
+            images_per_step,
+        });
         self.started = Instant::now();
         let mut stopped_early = false;
         let mut unsaved = None;
@@ -195,33 +238,60 @@ impl Training {
             if stop.load(Ordering::Relaxed) {
                 self.save()?;
                 sink.event(&Event::Saved { step: self.step });
-                return Err(Error::Stopped { run: self.run.path().into(), step: self.step });
+                return Err(Error::Stopped {
+                    run: self.run.path().into(),
+                    step: self.step,
+                });
             }
-            let micro: Vec<HostBatch> = (0..settings.accumulate).map(|_| loader.next()).collect::<Result<_>>()?;
+            let micro: Vec<HostBatch> = (0..settings.accumulate)
+                .map(|_| loader.next())
+                .collect::<Result<_>>()?;
             let learning_rate = rate.at(self.step);
-            let scalars = self.trainer.step(&Step { micro: &micro, learning_rate, clip_norm: settings.clip_norm })?;
+            let scalars = self.trainer.step(&Step {
+                micro: &micro,
+                learning_rate,
+                clip_norm: settings.clip_norm,
+            })?;
             self.step += 1;
             self.check_finite(&scalars)?;
             let last = self.step == settings.steps;
             let due = |every: u64| self.step % every == 0 || last;
-            let (log, look, show, keep) =
-                (due(settings.log_every), due(settings.validate_every), due(settings.sample_every), due(settings.save_every));
+            let (log, look, show, keep) = (
+                due(settings.log_every),
+                due(settings.validate_every),
+                due(settings.sample_every),
+                due(settings.save_every),
+            );
             if log {
                 let epoch = self.step * images_per_step as u64 / self.plan.train.len() as u64;
                 for (name, value) in scalars.iter().chain([&("learning_rate", learning_rate)]) {
                     tolerate(metrics.value(self.step, epoch, "train", name, *value), sink);
-                    tolerate(board.scalar(self.step, &format!("train/{name}"), *value), sink);
+                    tolerate(
+                        board.scalar(self.step, &format!("train/{name}"), *value),
+                        sink,
+                    );
                 }
             }
             let elapsed = self.started.elapsed();
-            sink.event(&Event::Step { step: self.step, scalars, learning_rate, elapsed, logged: log });
+            sink.event(&Event::Step {
+                step: self.step,
+                scalars,
+                learning_rate,
+                elapsed,
+                logged: log,
+            });
             if look {
                 stopped_early = self.look(&mut metrics, &mut board, sink)?;
             }
             if show {
                 // A full disk must not end the training that a later checkpoint may still save.
                 match self.picture(&mut board) {
-                    Ok(paths) => paths.into_iter().for_each(|path| sink.event(&Event::Pictured { step: self.step, path })),
+                    Ok(paths) => paths.into_iter().for_each(|path| {
+                        sink.event(&Event::Pictured {
+                            step: self.step,
+                            path,
+                        })
+                    }),
                     Err(error) => sink.event(&Event::Warning(error.to_string())),
                 }
             }
@@ -232,14 +302,19 @@ impl Training {
                         None
                     }
                     Err(error) => {
-                        sink.event(&Event::Warning(format!("no checkpoint at step {}: {error}", self.step)));
+                        sink.event(&Event::Warning(format!(
+                            "no checkpoint at step {}: {error}",
+                            self.step
+                        )));
                         Some(error)
                     }
                 };
             }
         }
         if let Some(error) = unsaved {
-            return Err(Error::Failed(format!("the last checkpoint could not be written: {error}")));
+            return Err(Error::Failed(format!(
+                "the last checkpoint could not be written: {error}"
+            )));
         }
         Ok(Outcome {
             run: self.run.path().into(),
@@ -262,25 +337,68 @@ impl Training {
     }
 
     /// Evaluates validation images and health; true when training should end early.
-    fn look(&mut self, metrics: &mut MetricsWriter, board: &mut EventWriter, sink: &mut dyn Sink) -> Result<bool> {
+    fn look(
+        &mut self,
+        metrics: &mut MetricsWriter,
+        board: &mut EventWriter,
+        sink: &mut dyn Sink,
+    ) -> Result<bool> {
         let settings = &self.plan.settings.train;
-        let epoch = self.step * (settings.batch_size * settings.accumulate) as u64 / self.plan.train.len() as u64;
+        let epoch = self.step * (settings.batch_size * settings.accumulate) as u64
+            / self.plan.train.len() as u64;
         let scalars = self.validate()?;
         for (name, value) in &scalars {
-            tolerate(metrics.value(self.step, epoch, "validation", name, *value), sink);
-            tolerate(board.scalar(self.step, &format!("validation/{name}"), *value), sink);
+            tolerate(
+                metrics.value(self.step, epoch, "validation", name, *value),
+                sink,
+            );
+            tolerate(
+                board.scalar(self.step, &format!("validation/{name}"), *value),
+                sink,
+            );
         }
-        let loss = scalars.iter().find(|(name, _)| *name == "loss").map(|(_, value)| *value);
+        if let Some(batch) = self.examined.first() {
+            let health = self.trainer.health(batch)?;
+            for sign in &health.signs {
+                tolerate(
+                    metrics.value(self.step, epoch, "health", sign.name, sign.value),
+                    sink,
+                );
+                tolerate(
+                    board.scalar(self.step, &format!("health/{}", sign.name), sign.value),
+                    sink,
+                );
+            }
+            tolerate(
+                metrics.verdict(self.step, health.verdict, &health.reasons()),
+                sink,
+            );
+            sink.event(&Event::Examined {
+                step: self.step,
+                health: health.clone(),
+            });
+            self.health = Some(health);
+        }
+        let loss = scalars
+            .iter()
+            .find(|(name, _)| *name == "loss")
+            .map(|(_, value)| *value);
         let mut end = false;
         if let Some(loss) = loss {
             let best = self.best.is_none_or(|(_, lowest)| loss < lowest);
             if best {
                 self.best = Some((self.step, loss));
                 self.waited = 0;
-                // BEST names a checkpoint, so the best state is saved at once.
-                match self.save().and_then(|()| self.run.checkpoints().set_best(self.step)) {
+                // BEST names a checkpoint, so the best state is saved at once, after everything
+                // measured at this step was written: a run that resumes from it lacks nothing.
+                match self
+                    .save()
+                    .and_then(|()| self.run.checkpoints().set_best(self.step))
+                {
                     Ok(()) => {}
-                    Err(error) => sink.event(&Event::Warning(format!("the best state was not saved: {error}"))),
+                    Err(error) => sink.event(&Event::Warning(format!(
+                        "the best state was not saved: {error}"
+                    ))),
                 }
             } else {
                 self.waited += 1;
@@ -289,17 +407,11 @@ impl Training {
         }
         if !scalars.is_empty() {
             let best = loss.is_some() && self.waited == 0;
-            sink.event(&Event::Validated { step: self.step, scalars, best });
-        }
-        if let Some(batch) = self.examined.first() {
-            let health = self.trainer.health(batch)?;
-            for sign in &health.signs {
-                tolerate(metrics.value(self.step, epoch, "health", sign.name, sign.value), sink);
-                tolerate(board.scalar(self.step, &format!("health/{}", sign.name), sign.value), sink);
-            }
-            tolerate(metrics.verdict(self.step, health.verdict, &health.reasons()), sink);
-            sink.event(&Event::Examined { step: self.step, health: health.clone() });
-            self.health = Some(health);
+            sink.event(&Event::Validated {
+                step: self.step,
+                scalars,
+                best,
+            });
         }
         Ok(end)
     }
@@ -313,7 +425,11 @@ impl Training {
             return Ok(total);
         }
         let batches = settings.validation_images.div_ceil(settings.batch_size);
-        let source = data::epoch(self.plan.validation.clone(), self.plan.preprocess.clone(), settings.batch_size);
+        let source = data::epoch(
+            self.plan.validation.clone(),
+            self.plan.preprocess.clone(),
+            settings.batch_size,
+        );
         for batch in source.take(batches) {
             let batch = batch?;
             let weight = batch.batch as f64;
@@ -325,7 +441,9 @@ impl Training {
             }
             count += weight;
         }
-        total.iter_mut().for_each(|(_, sum)| *sum /= f64::max(count, 1.0));
+        total
+            .iter_mut()
+            .for_each(|(_, sum)| *sum /= f64::max(count, 1.0));
         Ok(total)
     }
 
@@ -337,23 +455,46 @@ impl Training {
         }
         let pipeline = self.trainer.pipeline()?;
         let numbers: Vec<u64> = (0..count as u64).collect();
-        let options = SampleOptions { seed: self.plan.settings.seed, ..Default::default() };
-        let request = Request::Generate { numbers: &numbers, options: &options };
-        let images = pipeline.answer(&request, &mut |_, _| ())?.into_images()?.to_images()?;
+        let options = SampleOptions {
+            seed: self.plan.settings.seed,
+            ..Default::default()
+        };
+        let request = Request::Generate {
+            numbers: &numbers,
+            options: &options,
+        };
+        let images = pipeline
+            .answer(&request, &mut |_, _| ())?
+            .into_images()?
+            .to_images()?;
         let grid = vermeer_image::grid(&images, None, 2, None)?;
         let path = self.run.sample_path(self.step);
         let png = vermeer_image::encode_png(&grid)?;
         crate::run::replace_file(&path, &png)?;
         board.image(self.step, "samples", &png)?;
         let mut paths = vec![path];
-        if let (true, Some(batch)) = (pipeline.tasks().contains(&Task::Reconstruct), self.examined.first()) {
+        if let (true, Some(batch)) = (
+            pipeline.tasks().contains(&Task::Reconstruct),
+            self.examined.first(),
+        ) {
             let shown = batch.batch.min(16);
-            let x = super::images_to_device(batch, Range::Unit, &self.plan.device).narrow(0, 0, shown);
+            let x =
+                super::images_to_device(batch, Range::Unit, &self.plan.device).narrow(0, 0, shown);
             let real = ImageBatch::new(x, Range::Unit)?;
-            let again = pipeline.answer(&Request::Reconstruct(&real), &mut |_, _| ())?.into_images()?;
-            let pairs: Vec<_> = real.to_images()?.into_iter().zip(again.to_images()?).flat_map(|(a, b)| [a, b]).collect();
+            let again = pipeline
+                .answer(&Request::Reconstruct(&real), &mut |_, _| ())?
+                .into_images()?;
+            let pairs: Vec<_> = real
+                .to_images()?
+                .into_iter()
+                .zip(again.to_images()?)
+                .flat_map(|(a, b)| [a, b])
+                .collect();
             let png = vermeer_image::encode_png(&vermeer_image::grid(&pairs, Some(8), 2, None)?)?;
-            let path = self.run.samples_path().join(format!("reconstruction-{:09}.png", self.step));
+            let path = self
+                .run
+                .samples_path()
+                .join(format!("reconstruction-{:09}.png", self.step));
             crate::run::replace_file(&path, &png)?;
             board.image(self.step, "reconstructions", &png)?;
             paths.push(path);
@@ -362,8 +503,15 @@ impl Training {
     }
 
     fn save(&self) -> Result<()> {
-        let TrainState { model, ema, optimizer } = self.trainer.save();
-        let mut files = std::collections::BTreeMap::from([("model".to_string(), model), ("optimizer".to_string(), optimizer)]);
+        let TrainState {
+            model,
+            ema,
+            optimizer,
+        } = self.trainer.save();
+        let mut files = std::collections::BTreeMap::from([
+            ("model".to_string(), model),
+            ("optimizer".to_string(), optimizer),
+        ]);
         if !ema.is_empty() {
             files.insert("ema".to_string(), ema);
         }
@@ -375,8 +523,14 @@ impl Training {
             state.insert("best_loss".into(), json!(loss));
         }
         let keep: Vec<u64> = self.best.iter().map(|(step, _)| *step).collect();
-        let checkpoint = Checkpoint { step: self.step, files, state };
-        self.run.checkpoints().save(&checkpoint, self.plan.settings.train.keep_last, &keep)?;
+        let checkpoint = Checkpoint {
+            step: self.step,
+            files,
+            state,
+        };
+        self.run
+            .checkpoints()
+            .save(&checkpoint, self.plan.settings.train.keep_last, &keep)?;
         Ok(())
     }
 }
@@ -394,7 +548,11 @@ fn use_state(plan: &Plan) -> Result<Map<String, Value>> {
 
 fn state_of(checkpoint: &Checkpoint) -> TrainState {
     let file = |name: &str| checkpoint.files.get(name).cloned().unwrap_or_default();
-    TrainState { model: file("model"), ema: file("ema"), optimizer: file("optimizer") }
+    TrainState {
+        model: file("model"),
+        ema: file("ema"),
+        optimizer: file("optimizer"),
+    }
 }
 
 /// A value that could not be written is a warning: the training itself goes on.

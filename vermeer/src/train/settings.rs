@@ -189,7 +189,12 @@ impl Default for TrainSettings {
 
 /// Settings that may differ between a run and its resumption: they change how the run is
 /// worked, not what it computes. The data are compared by content instead of by place.
-const OPERATIONAL: &[&str] = &["data.source", "data.workers", "data.labels", "train.keep_last"];
+const OPERATIONAL: &[&str] = &[
+    "data.source",
+    "data.workers",
+    "data.labels",
+    "train.keep_last",
+];
 
 impl Settings {
     /// Reads settings from TOML text; `name` is the file's name for messages.
@@ -197,7 +202,8 @@ impl Settings {
     /// # Errors
     /// [`Error::Settings`] pointing at the line of an unknown key or a wrong value.
     pub fn parse(text: &str, name: &str) -> Result<Self> {
-        let settings: Settings = toml::from_str(text).map_err(|error| at_source(&error, text, name))?;
+        let settings: Settings =
+            toml::from_str(text).map_err(|error| at_source(&error, text, name))?;
         if settings.schema != 1 {
             return Err(Error::settings(
                 format!("{name}: schema {} is not known", settings.schema),
@@ -205,7 +211,9 @@ impl Settings {
             ));
         }
         if !settings.family.is_empty() {
-            family(&settings.family)?.check_text(text).map_err(|error| at_source(&error, text, name))?;
+            family(&settings.family)?
+                .check_text(text)
+                .map_err(|error| at_source(&error, text, name))?;
         }
         Ok(settings)
     }
@@ -218,7 +226,10 @@ impl Settings {
         let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
         let mut settings = Self::parse(&text, &path.display().to_string())?;
         if settings.name.is_empty() {
-            settings.name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+            settings.name = path
+                .file_stem()
+                .map(|s| s.to_string_lossy().into_owned())
+                .unwrap_or_default();
         }
         Ok(settings)
     }
@@ -239,12 +250,15 @@ impl Settings {
             };
             assign(&mut table, key.trim(), value.trim())?;
             table.clone().try_into::<Settings>().map_err(|error| {
-                Error::settings(format!("--set {assignment}: {}", error.message().trim_end()), "check the key and the kind of its value")
+                Error::settings(
+                    format!("--set {assignment}: {}", error.message().trim_end()),
+                    "check the key and the kind of its value",
+                )
             })?;
         }
-        let settings: Settings = table
-            .try_into()
-            .map_err(|error: toml::de::Error| Error::settings(error.message().to_string(), "check the settings"))?;
+        let settings: Settings = table.try_into().map_err(|error: toml::de::Error| {
+            Error::settings(error.message().to_string(), "check the settings")
+        })?;
         Ok(settings)
     }
 
@@ -266,7 +280,9 @@ impl Settings {
         train.learning_rate.get_or_insert(defaults.learning_rate);
         train.beta1.get_or_insert(defaults.beta1);
         train.beta2.get_or_insert(defaults.beta2);
-        train.average_half_life_images.get_or_insert(defaults.average_half_life_images);
+        train
+            .average_half_life_images
+            .get_or_insert(defaults.average_half_life_images);
         self.check()?;
         Ok((family, self))
     }
@@ -285,20 +301,46 @@ impl Settings {
             ("data.workers", self.data.workers as u64),
         ];
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return Err(Error::settings(format!("{key} = 0"), format!("{key} must be at least 1")));
+            return Err(Error::settings(
+                format!("{key} = 0"),
+                format!("{key} must be at least 1"),
+            ));
         }
         let beta = |b: Option<f64>| b.is_none_or(|b| (0.0..1.0).contains(&b));
         let ranges = [
-            ("train.learning_rate", t.learning_rate.is_none_or(|x| x > 0.0 && x.is_finite()), "larger than zero"),
+            (
+                "train.learning_rate",
+                t.learning_rate.is_none_or(|x| x > 0.0 && x.is_finite()),
+                "larger than zero",
+            ),
             ("train.beta1", beta(t.beta1), "in [0, 1)"),
             ("train.beta2", beta(t.beta2), "in [0, 1)"),
-            ("train.weight_decay", t.weight_decay >= 0.0, "zero or larger"),
-            ("train.clip_norm", t.clip_norm.is_none_or(|x| x > 0.0), "larger than zero"),
-            ("train.average_half_life_images", t.average_half_life_images.is_none_or(|x| x >= 0.0), "zero or larger"),
-            ("data.validation", (0.0..0.9).contains(&self.data.validation), "in [0, 0.9)"),
+            (
+                "train.weight_decay",
+                t.weight_decay >= 0.0,
+                "zero or larger",
+            ),
+            (
+                "train.clip_norm",
+                t.clip_norm.is_none_or(|x| x > 0.0),
+                "larger than zero",
+            ),
+            (
+                "train.average_half_life_images",
+                t.average_half_life_images.is_none_or(|x| x >= 0.0),
+                "zero or larger",
+            ),
+            (
+                "data.validation",
+                (0.0..0.9).contains(&self.data.validation),
+                "in [0, 0.9)",
+            ),
         ];
         match ranges.iter().find(|(_, ok, _)| !ok) {
-            Some((key, _, range)) => Err(Error::settings(format!("{key} is out of range"), format!("{key} must be {range}"))),
+            Some((key, _, range)) => Err(Error::settings(
+                format!("{key} is out of range"),
+                format!("{key} must be {range}"),
+            )),
             None => Ok(()),
         }
     }
@@ -308,7 +350,8 @@ impl Settings {
     /// # Errors
     /// Never for settings that were read or resolved.
     pub fn table(&self) -> Result<toml::Table> {
-        toml::Table::try_from(self).map_err(|error| Error::Failed(format!("settings cannot be written as TOML: {error}")))
+        toml::Table::try_from(self)
+            .map_err(|error| Error::Failed(format!("settings cannot be written as TOML: {error}")))
     }
 
     /// These settings as TOML text.
@@ -316,7 +359,8 @@ impl Settings {
     /// # Errors
     /// As [`Settings::table`].
     pub fn text(&self) -> Result<String> {
-        toml::to_string(self).map_err(|error| Error::Failed(format!("settings cannot be written as TOML: {error}")))
+        toml::to_string(self)
+            .map_err(|error| Error::Failed(format!("settings cannot be written as TOML: {error}")))
     }
 
     /// The keys in which two resolved settings differ, operational ones left out.
@@ -325,7 +369,12 @@ impl Settings {
     /// As [`Settings::table`].
     pub fn differences(&self, other: &Self) -> Result<Vec<String>> {
         let mut keys = vec![];
-        compare("", &toml::Value::Table(self.table()?), &toml::Value::Table(other.table()?), &mut keys);
+        compare(
+            "",
+            &toml::Value::Table(self.table()?),
+            &toml::Value::Table(other.table()?),
+            &mut keys,
+        );
         keys.retain(|key| !OPERATIONAL.contains(&key.split(' ').next().unwrap_or(key)));
         Ok(keys)
     }
@@ -340,7 +389,11 @@ fn compare(path: &str, a: &toml::Value, b: &toml::Value, keys: &mut Vec<String>)
     };
     let all: std::collections::BTreeSet<&String> = x.keys().chain(y.keys()).collect();
     for key in all {
-        let place = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let place = if path.is_empty() {
+            key.clone()
+        } else {
+            format!("{path}.{key}")
+        };
         match (x.get(key), y.get(key)) {
             (Some(a), Some(b)) => compare(&place, a, b, keys),
             (Some(a), None) => keys.push(format!("{place} ({a} → unset)")),
@@ -351,17 +404,30 @@ fn compare(path: &str, a: &toml::Value, b: &toml::Value, keys: &mut Vec<String>)
 }
 
 fn assign(table: &mut toml::Table, key: &str, value: &str) -> Result<()> {
-    let parsed = toml::from_str::<toml::Table>(&format!("v = {value}")).ok().and_then(|mut t| t.remove("v"));
+    let parsed = toml::from_str::<toml::Table>(&format!("v = {value}"))
+        .ok()
+        .and_then(|mut t| t.remove("v"));
     let value = parsed.unwrap_or_else(|| toml::Value::String(value.to_string()));
     let parts: Vec<&str> = key.split('.').collect();
     let Some((last, parents)) = parts.split_last() else {
-        return Err(Error::settings("--set without a key", "write --set key=value"));
+        return Err(Error::settings(
+            "--set without a key",
+            "write --set key=value",
+        ));
     };
     let mut place = table;
     for part in parents {
-        place = match place.entry(*part).or_insert_with(|| toml::Value::Table(toml::Table::new())) {
+        place = match place
+            .entry(*part)
+            .or_insert_with(|| toml::Value::Table(toml::Table::new()))
+        {
             toml::Value::Table(inner) => inner,
-            _ => return Err(Error::settings(format!("--set {key}: {part} is not a table"), "check the key")),
+            _ => {
+                return Err(Error::settings(
+                    format!("--set {key}: {part} is not a table"),
+                    "check the key",
+                ));
+            }
         };
     }
     place.insert((*last).to_string(), value);
@@ -373,8 +439,13 @@ fn at_source(error: &toml::de::Error, text: &str, name: &str) -> Error {
     let line = text[..span.start.min(text.len())].matches('\n').count() + 1;
     Error::Settings {
         message: format!("{name}, line {line}: {}", error.message().trim_end()),
-        remedy: "correct the line; `vermeer models describe FAMILY` lists the keys of [model]".into(),
-        source_text: Some(SourceText { name: name.to_string(), text: text.to_string(), span }),
+        remedy: "correct the line; `vermeer models describe FAMILY` lists the keys of [model]"
+            .into(),
+        source_text: Some(SourceText {
+            name: name.to_string(),
+            text: text.to_string(),
+            span,
+        }),
     }
 }
 
@@ -385,33 +456,76 @@ mod tests {
     #[test]
     fn unknown_keys_are_refused_at_their_line() {
         for (text, line, word) in [
-            ("family = \"vae\"\n[train]\nsteps = 5\nbatchsize = 3\n", 4, "batchsize"),
+            (
+                "family = \"vae\"\n[train]\nsteps = 5\nbatchsize = 3\n",
+                4,
+                "batchsize",
+            ),
             ("family = \"vae\"\n\n[model]\nlatnt = 3\n", 4, "latnt"),
             ("famly = \"vae\"\n", 1, "famly"),
         ] {
             let error = Settings::parse(text, "r.toml").unwrap_err().to_string();
-            assert!(error.contains(&format!("line {line}")) && error.contains(word), "{error}");
+            assert!(
+                error.contains(&format!("line {line}")) && error.contains(word),
+                "{error}"
+            );
         }
     }
 
     #[test]
     fn assignments_reach_their_keys() {
-        let base = Settings { family: "vae".into(), ..Default::default() };
+        let base = Settings {
+            family: "vae".into(),
+            ..Default::default()
+        };
         let set = |text: &str| base.with(&[text.to_string()]);
         assert_eq!(set("train.steps=7").unwrap().train.steps, 7);
-        assert_eq!(set("data.size=[112,92]").unwrap().data.size.unwrap().sides(), (112, 92));
-        assert_eq!(set("data.source=some/folder").unwrap().data.source, "some/folder");
-        assert_eq!(set("model.beta=4.0").unwrap().model["beta"].as_float(), Some(4.0));
-        assert!(set("train.stps=7").unwrap_err().to_string().contains("stps"));
+        assert_eq!(
+            set("data.size=[112,92]")
+                .unwrap()
+                .data
+                .size
+                .unwrap()
+                .sides(),
+            (112, 92)
+        );
+        assert_eq!(
+            set("data.source=some/folder").unwrap().data.source,
+            "some/folder"
+        );
+        assert_eq!(
+            set("model.beta=4.0").unwrap().model["beta"].as_float(),
+            Some(4.0)
+        );
+        assert!(
+            set("train.stps=7")
+                .unwrap_err()
+                .to_string()
+                .contains("stps")
+        );
         assert!(set("train.steps").is_err());
     }
 
     #[test]
     fn differences_name_the_keys_that_matter() {
-        let (_, a) = Settings { family: "vae".into(), ..Default::default() }.resolved().unwrap();
-        let b = a.with(&["model.beta=2.0".into(), "data.workers=4".into(), "seed=3".into()]).unwrap();
+        let (_, a) = Settings {
+            family: "vae".into(),
+            ..Default::default()
+        }
+        .resolved()
+        .unwrap();
+        let b = a
+            .with(&[
+                "model.beta=2.0".into(),
+                "data.workers=4".into(),
+                "seed=3".into(),
+            ])
+            .unwrap();
         let keys = a.differences(&b).unwrap();
         assert_eq!(keys.len(), 2, "{keys:?}");
-        assert!(keys[0].starts_with("model.beta") && keys[1].starts_with("seed"), "{keys:?}");
+        assert!(
+            keys[0].starts_with("model.beta") && keys[1].starts_with("seed"),
+            "{keys:?}"
+        );
     }
 }

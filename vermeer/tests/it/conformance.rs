@@ -133,7 +133,7 @@ fn assert_finite(id: &str, scalars: &Scalars) {
 }
 
 /// Fails unless two sets of tensors are equal: to the bit on the processor, elsewhere within 1e-4
-/// of their norm, since kernels may be chosen anew from run to run.
+/// of their norm, since the order of their sums is the driver's.
 fn assert_same(what: &str, ours: &TensorMap, other: &TensorMap) {
     assert!(
         ours.keys().eq(other.keys()),

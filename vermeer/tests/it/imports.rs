@@ -80,15 +80,15 @@ struct Import<C> {
 
 impl<C: serde::de::DeserializeOwned> Import<C> {
     /// Also asks the imported model for a sample, in two steps where it takes steps.
-    fn new(id: &str, tensors: &TensorMap) -> Self {
+    fn new(id: &str, files: &[TensorMap]) -> Self {
         let family = family(id).unwrap();
-        let (table, spec, weights) = family.import(tensors, &toml::Table::new()).unwrap();
+        let (table, spec, weights) = family.import(files, &toml::Table::new()).unwrap();
         family.check(&table, &spec).unwrap();
         let pipeline = family
             .pipeline(&table, &spec, &weights, &Device::flex())
             .unwrap();
         let options = SampleOptions {
-            steps: Some(2),
+            steps: (id == "diffusion").then_some(2),
             ..SampleOptions::default()
         };
         let request = Request::Generate {
@@ -123,7 +123,7 @@ fn vae_mnist() {
     let published = import::read(&folder.join("vae_epoch_25.pth"))
         .unwrap()
         .tensors;
-    let imported = Import::<VaeConfig>::new("vae", &published);
+    let imported = Import::<VaeConfig>::new("vae", &[published]);
     let net = imported.load(
         imported
             .config
@@ -155,15 +155,8 @@ fn dcgan_mnist() {
     let Some(folder) = folder("dcgan_mnist") else {
         return;
     };
-    let mut published = TensorMap::new();
-    for network in ["generator", "discriminator"] {
-        let file = import::read(&folder.join(format!("{network}.pth"))).unwrap();
-        published.extend(
-            file.tensors
-                .into_iter()
-                .map(|(name, t)| (format!("{network}.{name}"), t)),
-        );
-    }
+    let published = ["discriminator.pth", "generator.pth"]
+        .map(|file| import::read(&folder.join(file)).unwrap().tensors);
     let imported = Import::<DcganConfig>::new("dcgan", &published);
     let blank = Init::blank(&Device::flex());
     let generator = imported.load(
@@ -192,7 +185,7 @@ fn ddpm_mnist() {
         return;
     };
     let published = import::read(&folder.join("ddpm_mnist.pt")).unwrap().tensors;
-    let imported = Import::<DiffusionConfig>::new("diffusion", &published);
+    let imported = Import::<DiffusionConfig>::new("diffusion", &[published]);
     let net: Denoiser = imported.load(
         imported
             .config

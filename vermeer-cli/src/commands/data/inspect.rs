@@ -52,10 +52,20 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<ExitCode> {
-        let outputs = self.sheet.as_ref().map(|path| Outputs::one(path, self.overwrite)).transpose()?;
-        let options = OpenOptions { split: self.split, labels: self.labels.clone(), limits: Limits::cli() };
+        let outputs = self
+            .sheet
+            .as_ref()
+            .map(|path| Outputs::one(path, self.overwrite))
+            .transpose()?;
+        let options = OpenOptions {
+            split: self.split,
+            labels: self.labels.clone(),
+            limits: Limits::cli(),
+        };
         let progress = terminal.progress("images");
-        let report = inspect(&self.location, &options, &|done, all| progress.at(done, all))?;
+        let report = inspect(&self.location, &options, &|done, all| {
+            progress.at(done, all)
+        })?;
         drop(progress);
 
         if let Some(outputs) = outputs {

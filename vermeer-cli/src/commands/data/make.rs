@@ -44,22 +44,39 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<()> {
-        let options = OpenOptions { split: self.split, ..OpenOptions::default() };
+        let options = OpenOptions {
+            split: self.split,
+            ..OpenOptions::default()
+        };
         let source = data::open(&self.location(), &options)?;
         let progress = terminal.progress("images");
-        make(source.as_ref(), &self.out, &|done, all| progress.at(done, all))?;
+        make(source.as_ref(), &self.out, &|done, all| {
+            progress.at(done, all)
+        })?;
         drop(progress);
-        terminal.note(&format!("{} images of {}", source.len(), source.describe().location));
+        terminal.note(&format!(
+            "{} images of {}",
+            source.len(),
+            source.describe().location
+        ));
         terminal.result(&self.out.display().to_string())
     }
 
     /// The location with the parameters that were typed.
     fn location(&self) -> String {
-        let given = [("count", self.count), ("size", self.size), ("seed", self.seed), ("channels", self.channels)];
-        let given: Vec<String> =
-            given.iter().filter_map(|(key, value)| value.map(|value| format!("{key}={value}"))).collect();
+        let given = [
+            ("count", self.count),
+            ("size", self.size),
+            ("seed", self.seed),
+            ("channels", self.channels),
+        ];
+        let given: Vec<String> = given
+            .iter()
+            .filter_map(|(key, value)| value.map(|value| format!("{key}={value}")))
+            .collect();
         // A bare word is the name of a world unless a folder or file is called so.
-        let is_path = self.world.contains(['/', '\\', '.']) || std::path::Path::new(&self.world).exists();
+        let is_path =
+            self.world.contains(['/', '\\', '.']) || std::path::Path::new(&self.world).exists();
         let mut location = match self.world.starts_with(PREFIX) || (is_path && given.is_empty()) {
             true => self.world.clone(),
             false => format!("{PREFIX}{}", self.world),
@@ -80,12 +97,26 @@ mod tests {
     fn flags_become_parameters_of_the_world() {
         let location = |world: &str, count, seed| {
             let (world, out) = (world.to_owned(), PathBuf::new());
-            Args { world, out, count, size: None, seed, channels: None, split: Split::Train }.location()
+            Args {
+                world,
+                out,
+                count,
+                size: None,
+                seed,
+                channels: None,
+                split: Split::Train,
+            }
+            .location()
         };
         for (world, count, seed, expected) in [
             ("glyphs", None, None, "world:glyphs"),
             ("glyphs", Some(5), Some(7), "world:glyphs?count=5&seed=7"),
-            ("world:shapes?size=16", Some(5), None, "world:shapes?size=16&count=5"),
+            (
+                "world:shapes?size=16",
+                Some(5),
+                None,
+                "world:shapes?size=16&count=5",
+            ),
             ("./folder", None, None, "./folder"),
         ] {
             assert_eq!(location(world, count, seed), expected);

@@ -1,6 +1,6 @@
 //! `vermeer eval judge`: whether a small classifier believes that images show something.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::prelude::Device;
 use burn::tensor::{Tensor, TensorData};
@@ -78,26 +78,36 @@ impl Args {
         let device = vermeer::device::parse(&self.device)?;
         let judge = Judge::embedded(&device)?;
         let progress = terminal.progress("images");
-        let run = RunDir::open(PathBuf::from(&self.target)).ok();
+        let run = RunDir::open(&self.target).ok();
         let images = match &run {
             Some(run) => self.samples(run, &device, &progress, terminal)?,
             None => {
-                let options = OpenOptions { split: Split::All, ..OpenOptions::default() };
+                let options = OpenOptions {
+                    split: Split::All,
+                    ..OpenOptions::default()
+                };
                 let source = data::open(&self.target, &options)?;
                 self.real(source.as_ref(), &progress)?
             }
         };
-        let mut rows = vec![row("target", &judge, &images, &device)?];
+        let mut rows = vec![row(&self.target, &judge, &images, &device)?];
         if let Some(location) = &self.data {
-            let options = OpenOptions { split: Split::Test, ..OpenOptions::default() };
+            let options = OpenOptions {
+                split: Split::Test,
+                ..OpenOptions::default()
+            };
             let source = data::open(location, &options)?;
             let real = self.real(source.as_ref(), &progress)?;
             rows.push(row("real", &judge, &real, &device)?);
-            rows.push(row("uniform noise", &judge, &self.noise(real.len()), &device)?);
+            rows.push(row(
+                "uniform noise",
+                &judge,
+                &self.noise(real.len()),
+                &device,
+            )?);
             rows.push(row("blends of two", &judge, &blends(&real), &device)?);
         }
         drop(progress);
-        rows[0].name.clone_from(&self.target);
         if self.json {
             return terminal.json(&json!({
                 "judge_sha256": JUDGE_SHA256,
@@ -107,25 +117,61 @@ impl Args {
                 "rows": rows,
             }));
         }
-        let width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
-        let mut lines = vec![format!("{:<width$}  images  over {CONFIDENT}  class entropy", "")];
-        for Row { name, images, confident_share, entropy_bits, .. } in &rows {
-            lines.push(format!("{name:<width$}  {images:>6}  {confident_share:>8.4}  {entropy_bits:.3} bits"));
+        let width = rows
+            .iter()
+            .map(|row| row.name.chars().count())
+            .max()
+            .unwrap_or(0);
+        let mut lines = vec![format!(
+            "{:<width$}  images  over {CONFIDENT}  class entropy",
+            ""
+        )];
+        for Row {
+            name,
+            images,
+            confident_share,
+            entropy_bits,
+            ..
+        } in &rows
+        {
+            lines.push(format!(
+                "{name:<width$}  {images:>6}  {confident_share:>8.4}  {entropy_bits:.3} bits"
+            ));
         }
         terminal.result(&lines.join("\n"))
     }
 
     /// Samples of a run, as the judge sees them.
-    fn samples(&self, run: &RunDir, device: &Device, progress: &Progress, terminal: &Terminal) -> Result<Vec<Vec<f32>>> {
+    fn samples(
+        &self,
+        run: &RunDir,
+        device: &Device,
+        progress: &Progress,
+        terminal: &Terminal,
+    ) -> Result<Vec<Vec<f32>>> {
         let model = pipeline::open(run, Which::Latest, device)?;
-        model.warnings.iter().for_each(|warning| terminal.warn(warning));
+        model
+            .warnings
+            .iter()
+            .for_each(|warning| terminal.warn(warning));
         let numbers: Vec<u64> = (0..self.count as u64).collect();
-        let options = SampleOptions { seed: self.seed, ..SampleOptions::default() };
+        let options = SampleOptions {
+            seed: self.seed,
+            ..SampleOptions::default()
+        };
         let mut images = Vec::with_capacity(self.count);
-        generate(&model, &numbers, &options, BATCH, progress, &*stop::flag()?, |_, image| {
-            images.push(seen(&image, run.path())?);
-            Ok(())
-        })?;
+        generate(
+            &model,
+            &numbers,
+            &options,
+            BATCH,
+            progress,
+            stop::flag()?.as_ref(),
+            |_, image| {
+                images.push(seen(&image, run.path())?);
+                Ok(())
+            },
+        )?;
         Ok(images)
     }
 
@@ -160,7 +206,10 @@ fn seen(image: &Image, name: &Path) -> Result<Vec<f32>> {
         (SIDE, SIDE) => Ok(grey.to_unit_chw()),
         (32, 32) => Ok(crop(&grey, 2, 2, SIDE, SIDE)?.to_unit_chw()),
         (width, height) => Err(Error::settings(
-            format!("{}: the judge knows images of 28x28 or 32x32, this is {width}x{height}", name.display()),
+            format!(
+                "{}: the judge knows images of 28x28 or 32x32, this is {width}x{height}",
+                name.display()
+            ),
             "judge a model that was trained at one of these sizes",
         )),
     }
@@ -169,7 +218,12 @@ fn seen(image: &Image, name: &Path) -> Result<Vec<f32>> {
 /// The mean of each image and the next, the last with the first.
 fn blends(images: &[Vec<f32>]) -> Vec<Vec<f32>> {
     let next = images.iter().cycle().skip(1);
-    let mean = |(a, b): (&Vec<f32>, &Vec<f32>)| a.iter().zip(b).map(|(a, b)| 0.5 * (a + b)).collect();
+    let mean = |(a, b): (&Vec<f32>, &Vec<f32>)| {
+        a.iter()
+            .zip(b)
+            .map(|(a, b)| 0.5 * (a + b))
+            .collect::<Vec<f32>>()
+    };
     images.iter().zip(next).map(mean).collect()
 }
 
@@ -187,14 +241,20 @@ fn summary(name: &str, probabilities: &[Vec<f32>]) -> Row {
     let mut histogram = vec![0; probabilities.first().map_or(0, Vec::len)];
     let mut confident = 0;
     for of_image in probabilities {
-        let best = of_image.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+        let best = of_image
+            .iter()
+            .enumerate()
+            .max_by(|a, b| a.1.total_cmp(b.1));
         if let Some((class, probability)) = best {
             histogram[class] += 1;
             confident += usize::from(*probability > CONFIDENT);
         }
     }
     let total = probabilities.len().max(1) as f64;
-    let shares = histogram.iter().filter(|count| **count > 0).map(|count| *count as f64 / total);
+    let shares = histogram
+        .iter()
+        .filter(|count| **count > 0)
+        .map(|count| *count as f64 / total);
     Row {
         name: name.to_owned(),
         images: probabilities.len(),
@@ -213,8 +273,13 @@ mod tests {
     #[test]
     fn a_row_counts_the_sure_and_measures_the_spread() {
         // By hand: classes 0, 0, 1, 2 have the entropy 2·¼·2 + ½·1 = 1.5 bits.
-        let probabilities =
-            [[0.95, 0.05, 0.0], [0.6, 0.4, 0.0], [0.0, 0.91, 0.09], [0.3, 0.3, 0.4]].map(|row| row.to_vec());
+        let probabilities = [
+            [0.95, 0.05, 0.0],
+            [0.6, 0.4, 0.0],
+            [0.0, 0.91, 0.09],
+            [0.3, 0.3, 0.4],
+        ]
+        .map(|row| row.to_vec());
         let row = summary("x", &probabilities);
         assert_eq!((row.confident_share, row.entropy_bits), (0.5, 1.5));
         assert_eq!(row.histogram, [2, 1, 1]);
@@ -222,15 +287,26 @@ mod tests {
 
     #[test]
     fn blends_mix_neighbours() {
-        assert_eq!(blends(&[vec![0.0], vec![1.0], vec![0.5]]), [[0.5], [0.75], [0.25]]);
+        assert_eq!(
+            blends(&[vec![0.0], vec![1.0], vec![0.5]]),
+            [[0.5], [0.75], [0.25]]
+        );
     }
 
     #[test]
     fn larger_images_are_cut_around_the_centre() {
-        let pixels: Vec<u8> = (0..32 * 32).map(|i| u8::from(i == 2 * 32 + 2) * 255).collect();
-        let image = |side: usize, pixels: Vec<u8>| Image::new(side, side, 1, Pixels::U8(pixels)).unwrap();
+        let pixels: Vec<u8> = (0..32 * 32)
+            .map(|i| u8::from(i == 2 * 32 + 2) * 255)
+            .collect();
+        let image =
+            |side: usize, pixels: Vec<u8>| Image::new(side, side, 1, Pixels::U8(pixels)).unwrap();
         let values = seen(&image(32, pixels), Path::new("a")).unwrap();
         assert_eq!((values.len(), values[0], values[1]), (784, 1.0, 0.0));
-        assert_eq!(seen(&image(10, vec![0; 100]), Path::new("a")).unwrap_err().exit_code(), 2);
+        assert_eq!(
+            seen(&image(10, vec![0; 100]), Path::new("a"))
+                .unwrap_err()
+                .exit_code(),
+            2
+        );
     }
 }

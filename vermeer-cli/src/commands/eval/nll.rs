@@ -101,13 +101,23 @@ impl Args {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<()> {
         let model = self.model.open(terminal)?;
         let device = self.model.device()?;
-        let options = OpenOptions { split: self.split, ..OpenOptions::default() };
+        let options = OpenOptions {
+            split: self.split,
+            ..OpenOptions::default()
+        };
         let source = data::open(&self.data, &options)?;
-        let count = self.limit.map_or(source.len(), |limit| limit.min(source.len()));
+        let count = self
+            .limit
+            .map_or(source.len(), |limit| limit.min(source.len()));
         let progress = terminal.progress("images");
         let (mut bounds, mut elbos) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for first in (0..count).step_by(BATCH) {
-            let images = self.images(&model, source.as_ref(), first..(first + BATCH).min(count), &device)?;
+            let images = self.images(
+                &model,
+                source.as_ref(),
+                first..(first + BATCH).min(count),
+                &device,
+            )?;
             // Each batch draws its own codes.
             let seed = stream(self.seed, Purpose::Importance, u64::MAX, first as u64).bits();
             elbos.extend(model.pipeline.log_likelihood(&images, 1, seed)?);
@@ -135,7 +145,12 @@ impl Args {
         if self.json {
             return terminal.json(&measured);
         }
-        let line = |mean: &Mean| format!("{:<28} {:10.3} ± {:.3} nats", mean.name, mean.nats, mean.standard_error);
+        let line = |mean: &Mean| {
+            format!(
+                "{:<28} {:10.3} ± {:.3} nats",
+                mean.name, mean.nats, mean.standard_error
+            )
+        };
         terminal.result(&format!(
             "{}\n{}\n{count} images of {} ({}), step {}, seed {}",
             line(&measured.nll),
@@ -162,7 +177,9 @@ impl Args {
             let mut pixels = model.usage.preprocess.apply(&source.get(number)?.image)?;
             if self.binarise == Binarise::Dynamic {
                 let mut random = stream(self.seed, Purpose::Binarise, u64::MAX, number as u64);
-                pixels.iter_mut().for_each(|pixel| *pixel = f32::from(u8::from(random.uniform() < *pixel)));
+                pixels
+                    .iter_mut()
+                    .for_each(|pixel| *pixel = f32::from(u8::from(random.uniform() < *pixel)));
             }
             values.extend(pixels);
         }
@@ -175,8 +192,15 @@ impl Args {
 fn mean(name: String, log_likelihoods: &[f64]) -> Mean {
     let n = log_likelihoods.len() as f64;
     let nats = -log_likelihoods.iter().sum::<f64>() / n;
-    let squares: f64 = log_likelihoods.iter().map(|value| (value + nats).powi(2)).sum();
-    Mean { name, nats, standard_error: (squares / (n - 1.0).max(1.0) / n).sqrt() }
+    let squares: f64 = log_likelihoods
+        .iter()
+        .map(|value| (value + nats).powi(2))
+        .sum();
+    Mean {
+        name,
+        nats,
+        standard_error: (squares / (n - 1.0).max(1.0) / n).sqrt(),
+    }
 }
 
 #[cfg(test)]

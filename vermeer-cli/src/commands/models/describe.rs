@@ -43,13 +43,22 @@ fn settings(family: &dyn AnyFamily) -> Result<toml::Table> {
         ("learning_rate", defaults.learning_rate),
         ("beta1", defaults.beta1),
         ("beta2", defaults.beta2),
-        ("average_half_life_images", defaults.average_half_life_images),
+        (
+            "average_half_life_images",
+            defaults.average_half_life_images,
+        ),
     ] {
         train.insert(key.to_owned(), toml::Value::Float(value));
     }
     let mut table = toml::Table::new();
-    table.insert("family".to_owned(), toml::Value::String(family.info().id.to_owned()));
-    table.insert("model".to_owned(), toml::Value::Table(family.resolve(&toml::Table::new())?));
+    table.insert(
+        "family".to_owned(),
+        toml::Value::String(family.info().id.to_owned()),
+    );
+    table.insert(
+        "model".to_owned(),
+        toml::Value::Table(family.resolve(&toml::Table::new())?),
+    );
     table.insert("train".to_owned(), toml::Value::Table(train));
     Ok(table)
 }

@@ -67,7 +67,9 @@ impl Args {
         let found = self.find(&files)?;
         // Weights of a wrong shape are noticed before there is a run.
         let device = vermeer::device::parse("cpu")?;
-        found.family.pipeline(&found.model, &found.spec, &found.weights, &device)?;
+        found
+            .family
+            .pipeline(&found.model, &found.spec, &found.weights, &device)?;
 
         let (root, name) = place(&self.out)?;
         let run = RunDir::create(root, &name)?;
@@ -88,7 +90,10 @@ impl Args {
                 "values": parameters,
             }));
         }
-        terminal.note(&format!("a {id} of {} tensors, {parameters} values", found.weights.len()));
+        terminal.note(&format!(
+            "a {id} of {} tensors, {parameters} values",
+            found.weights.len()
+        ));
         terminal.result(&run.path().display().to_string())
     }
 
@@ -101,8 +106,16 @@ impl Args {
         let mut found = vec![];
         let mut errors = vec![];
         for family in families {
-            match self.table(family).and_then(|table| family.import(files, &table)) {
-                Ok((model, spec, weights)) => found.push(Found { family, model, spec, weights }),
+            match self
+                .table(family)
+                .and_then(|table| family.import(files, &table))
+            {
+                Ok((model, spec, weights)) => found.push(Found {
+                    family,
+                    model,
+                    spec,
+                    weights,
+                }),
                 Err(error) => errors.push((family.info().id, error)),
             }
         }
@@ -116,7 +129,10 @@ impl Args {
                 Err(named(errors.remove(0).1, &self.shown()))
             }
             (None, _) => {
-                let reasons: Vec<String> = errors.iter().map(|(id, error)| format!("{id}: {error}")).collect();
+                let reasons: Vec<String> = errors
+                    .iter()
+                    .map(|(id, error)| format!("{id}: {error}"))
+                    .collect();
                 Err(Error::checkpoint(
                     self.shown(),
                     format!("no family knows these weights\n{}", reasons.join("\n")),
@@ -128,19 +144,30 @@ impl Args {
 
     /// The `[model]` table that was typed.
     fn table(&self, family: &dyn AnyFamily) -> Result<toml::Table> {
-        if let Some(other) = self.set.iter().find(|assignment| !assignment.starts_with("model.")) {
+        if let Some(other) = self
+            .set
+            .iter()
+            .find(|assignment| !assignment.starts_with("model."))
+        {
             return Err(Error::settings(
                 format!("--set {other}: weights have settings of the model only"),
                 "write --set model.key=value",
             ));
         }
-        let settings = Settings { family: family.info().id.to_owned(), ..Settings::default() };
+        let settings = Settings {
+            family: family.info().id.to_owned(),
+            ..Settings::default()
+        };
         Ok(settings.with(&self.set)?.model)
     }
 
     /// The files in one name.
     fn shown(&self) -> String {
-        let names: Vec<String> = self.file.iter().map(|path| path.display().to_string()).collect();
+        let names: Vec<String> = self
+            .file
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
         names.join(", ")
     }
 }
@@ -161,7 +188,10 @@ fn place(out: &Path) -> Result<(&Path, String)> {
             "name a new folder, such as runs/imported",
         ));
     };
-    let root = out.parent().filter(|root| !root.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let root = out
+        .parent()
+        .filter(|root| !root.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     Ok((root, name.to_string_lossy().into_owned()))
 }
 
@@ -219,9 +249,18 @@ mod tests {
 
     #[test]
     fn a_run_is_made_where_it_was_asked_for() {
-        for (out, expected) in [("runs/a", Some(("runs", "a"))), ("a", Some((".", "a"))), ("/", None), ("..", None)] {
+        for (out, expected) in [
+            ("runs/a", Some(("runs", "a"))),
+            ("a", Some((".", "a"))),
+            ("/", None),
+            ("..", None),
+        ] {
             let place = place(Path::new(out)).ok();
-            assert_eq!(place, expected.map(|(root, name)| (Path::new(root), name.to_owned())), "{out}");
+            assert_eq!(
+                place,
+                expected.map(|(root, name)| (Path::new(root), name.to_owned())),
+                "{out}"
+            );
         }
     }
 }

@@ -53,12 +53,33 @@ impl Args {
             terminal.note(&format!("there are no runs in {}", self.runs.display()));
             return Ok(());
         }
-        let width = rows.iter().map(|row| row.run.chars().count()).max().unwrap_or(0);
-        let mut lines = vec![line(["run", "family", "status", "step", "best", "created"], width)];
+        let width = rows
+            .iter()
+            .map(|row| row.run.chars().count())
+            .max()
+            .unwrap_or(0);
+        let mut lines = vec![line(
+            ["run", "family", "status", "step", "best", "created"],
+            width,
+        )];
         for row in &rows {
-            let step = row.step.map_or_else(|| "-".to_owned(), |step| step.to_string());
-            let best = row.best_validation_loss.map_or_else(|| "-".to_owned(), |loss| format!("{loss:.4}"));
-            lines.push(line([&row.run, &row.family, row.status, &step, &best, &row.created], width));
+            let step = row
+                .step
+                .map_or_else(|| "-".to_owned(), |step| step.to_string());
+            let best = row
+                .best_validation_loss
+                .map_or_else(|| "-".to_owned(), |loss| format!("{loss:.4}"));
+            lines.push(line(
+                [
+                    &row.run,
+                    &row.family,
+                    row.status,
+                    &step,
+                    &best,
+                    &row.created,
+                ],
+                width,
+            ));
         }
         terminal.result(&lines.join("\n"))
     }

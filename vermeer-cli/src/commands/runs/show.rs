@@ -48,22 +48,55 @@ impl Args {
                 "checkpoints": { "steps": checkpoints.list(), "latest": latest, "best": best_step },
             }));
         }
-        let step = |step: Option<u64>| step.map_or_else(|| "none".to_owned(), |step| step.to_string());
+        let step =
+            |step: Option<u64>| step.map_or_else(|| "none".to_owned(), |step| step.to_string());
         let mut text = vec![
             run.path().display().to_string(),
             format!("  {:<12}{}, {}", "family", record.family, status(&record)),
-            format!("  {:<12}{} on {}, seed {}", "made", record.created, record.device, record.seed),
+            format!(
+                "  {:<12}{} on {}, seed {}",
+                "made", record.created, record.device, record.seed
+            ),
             format!("  {:<12}{}", "command", record.argv.join(" ")),
-            format!("  {:<12}{}", "checkpoints", checkpoints.list().iter().map(u64::to_string).collect::<Vec<_>>().join(" ")),
-            format!("  {:<12}latest {}, best {}", "", step(latest), step(best_step)),
+            format!(
+                "  {:<12}{}",
+                "checkpoints",
+                checkpoints
+                    .list()
+                    .iter()
+                    .map(u64::to_string)
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            ),
+            format!(
+                "  {:<12}latest {}, best {}",
+                "",
+                step(latest),
+                step(best_step)
+            ),
         ];
-        text.extend(record.parent.iter().map(|parent| format!("  {:<12}{parent}", "from")));
-        text.extend(best.map(|(step, loss)| format!("  {:<12}validation loss {loss:.4} at step {step}", "best")));
+        text.extend(
+            record
+                .parent
+                .iter()
+                .map(|parent| format!("  {:<12}{parent}", "from")),
+        );
+        text.extend(best.map(|(step, loss)| {
+            format!("  {:<12}validation loss {loss:.4} at step {step}", "best")
+        }));
         for line in &last {
-            text.push(format!("  {:<12}{} {:.4} at step {}", line.split, line.name, line.value, line.step));
+            text.push(format!(
+                "  {:<12}{} {:.4} at step {}",
+                line.split, line.name, line.value, line.step
+            ));
         }
         if let Some(health) = health {
-            text.push(format!("  {:<12}{} at step {}", "health", word(health.verdict), health.step));
+            text.push(format!(
+                "  {:<12}{} at step {}",
+                "health",
+                word(health.verdict),
+                health.step
+            ));
             text.extend(health.why.iter().map(|why| format!("  {:<12}{why}", "")));
         }
         text.push(String::new());
@@ -76,8 +109,13 @@ impl Args {
 fn last_values(lines: &[MetricLine]) -> Vec<&ValueLine> {
     let mut last: Vec<&ValueLine> = vec![];
     for line in lines {
-        let MetricLine::Value(line) = line else { continue };
-        match last.iter_mut().find(|known| (&known.split, &known.name) == (&line.split, &line.name)) {
+        let MetricLine::Value(line) = line else {
+            continue;
+        };
+        match last
+            .iter_mut()
+            .find(|known| (&known.split, &known.name) == (&line.split, &line.name))
+        {
             Some(known) => *known = line,
             None => last.push(line),
         }

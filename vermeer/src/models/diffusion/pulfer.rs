@@ -63,34 +63,44 @@ impl PulferNet {
         let law = Law::FanIn;
         let time = |name: &str, channels: usize| {
             let place = init.at(name);
-            vec![place.at(0).linear(CODE, channels, law), place.at(1).linear(channels, channels, law)]
+            vec![
+                place.at(0).linear(CODE, channels, law),
+                place.at(1).linear(channels, channels, law),
+            ]
         };
-        let stage = |name: &str, side: usize, channels: [usize; 4], last_normalised: bool| -> Vec<Block> {
-            let block = |i: usize| {
-                let place = init.at(name).at(i);
-                let (from, to) = (channels[i], channels[i + 1]);
-                let ln = place.at("ln");
-                Block {
-                    ln: Norm {
-                        weight: ln.constant("weight", [from, side, side], 1.0),
-                        bias: ln.constant("bias", [from, side, side], 0.0),
-                    },
-                    conv1: place.at("conv1").conv2d([from, to], 3, 1, 1, true, law),
-                    conv2: place.at("conv2").conv2d([to, to], 3, 1, 1, true, law),
-                    normalise: i < 2 || last_normalised,
-                }
+        let stage =
+            |name: &str, side: usize, channels: [usize; 4], last_normalised: bool| -> Vec<Block> {
+                let block = |i: usize| {
+                    let place = init.at(name).at(i);
+                    let (from, to) = (channels[i], channels[i + 1]);
+                    let ln = place.at("ln");
+                    Block {
+                        ln: Norm {
+                            weight: ln.constant("weight", [from, side, side], 1.0),
+                            bias: ln.constant("bias", [from, side, side], 0.0),
+                        },
+                        conv1: place.at("conv1").conv2d([from, to], 3, 1, 1, true, law),
+                        conv2: place.at("conv2").conv2d([to, to], 3, 1, 1, true, law),
+                        normalise: i < 2 || last_normalised,
+                    }
+                };
+                (0..3).map(block).collect()
             };
-            (0..3).map(block).collect()
-        };
         let mut entry = 0;
         let table = init.at("time_embed").param("weight", [STEPS, CODE], |_| {
             let (step, column) = (entry / CODE, entry % CODE);
             entry += 1;
             let angle = step as f64 / 10_000.0f64.powf((column / 2 * 2) as f64 / CODE as f64);
-            if column % 2 == 0 { angle.sin() as f32 } else { angle.cos() as f32 }
+            if column % 2 == 0 {
+                angle.sin() as f32
+            } else {
+                angle.cos() as f32
+            }
         });
         Self {
-            time_embed: Embedding { weight: table.set_require_grad(false) },
+            time_embed: Embedding {
+                weight: table.set_require_grad(false),
+            },
             te1: time("te1", 1),
             b1: stage("b1", 28, [1, 10, 10, 10], true),
             down1: init.at("down1").conv2d([10, 10], 4, 2, 1, true, law),
@@ -106,15 +116,23 @@ impl PulferNet {
             te_mid: time("te_mid", 40),
             b_mid: stage("b_mid", 3, [40, 20, 20, 40], true),
             up1: vec![
-                init.at("up1").at(0).conv_transpose2d([40, 40], 4, 2, 1, true, law),
-                init.at("up1").at(1).conv_transpose2d([40, 40], 2, 1, 0, true, law),
+                init.at("up1")
+                    .at(0)
+                    .conv_transpose2d([40, 40], 4, 2, 1, true, law),
+                init.at("up1")
+                    .at(1)
+                    .conv_transpose2d([40, 40], 2, 1, 0, true, law),
             ],
             te4: time("te4", 80),
             b4: stage("b4", 7, [80, 40, 20, 20], true),
-            up2: init.at("up2").conv_transpose2d([20, 20], 4, 2, 1, true, law),
+            up2: init
+                .at("up2")
+                .conv_transpose2d([20, 20], 4, 2, 1, true, law),
             te5: time("te5", 40),
             b5: stage("b5", 14, [40, 20, 10, 10], true),
-            up3: init.at("up3").conv_transpose2d([10, 10], 4, 2, 1, true, law),
+            up3: init
+                .at("up3")
+                .conv_transpose2d([10, 10], 4, 2, 1, true, law),
             te_out: time("te_out", 20),
             // The published network skips the normalisation of its last block, though the
             // weights are stored.
@@ -136,16 +154,31 @@ impl PulferNet {
         };
         let run = |blocks: &[Block], x: Tensor<4>| blocks.iter().fold(x, |x, b| b.forward(x));
         let out1 = run(&self.b1, x.add(shift(&self.te1))); // [n, 10, 28, 28]
-        let out2 = run(&self.b2, self.down1.forward(out1.clone()).add(shift(&self.te2))); // [n, 20, 14, 14]
-        let out3 = run(&self.b3, self.down2.forward(out2.clone()).add(shift(&self.te3))); // [n, 40, 7, 7]
+        let out2 = run(
+            &self.b2,
+            self.down1.forward(out1.clone()).add(shift(&self.te2)),
+        ); // [n, 20, 14, 14]
+        let out3 = run(
+            &self.b3,
+            self.down2.forward(out2.clone()).add(shift(&self.te3)),
+        ); // [n, 40, 7, 7]
         let down = self.down3[1].forward(silu(self.down3[0].forward(out3.clone())));
         let middle = run(&self.b_mid, down.add(shift(&self.te_mid))); // [n, 40, 3, 3]
         let up = self.up1[1].forward(silu(self.up1[0].forward(middle)));
-        let out4 = run(&self.b4, Tensor::cat(vec![out3, up], 1).add(shift(&self.te4))); // [n, 20, 7, 7]
+        let out4 = run(
+            &self.b4,
+            Tensor::cat(vec![out3, up], 1).add(shift(&self.te4)),
+        ); // [n, 20, 7, 7]
         let up = self.up2.forward(out4);
-        let out5 = run(&self.b5, Tensor::cat(vec![out2, up], 1).add(shift(&self.te5))); // [n, 10, 14, 14]
+        let out5 = run(
+            &self.b5,
+            Tensor::cat(vec![out2, up], 1).add(shift(&self.te5)),
+        ); // [n, 10, 14, 14]
         let up = self.up3.forward(out5);
-        let out = run(&self.b_out, Tensor::cat(vec![out1, up], 1).add(shift(&self.te_out))); // [n, 10, 28, 28]
+        let out = run(
+            &self.b_out,
+            Tensor::cat(vec![out1, up], 1).add(shift(&self.te_out)),
+        ); // [n, 10, 28, 28]
         self.conv_out.forward(out)
     }
 
@@ -162,7 +195,11 @@ impl PulferNet {
 
 impl Block {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = if self.normalise { self.ln.forward(x) } else { x };
+        let x = if self.normalise {
+            self.ln.forward(x)
+        } else {
+            x
+        };
         silu(self.conv2.forward(silu(self.conv1.forward(x))))
     }
 }
@@ -174,7 +211,10 @@ impl Norm {
         let mean = flat.clone().mean_dim(1);
         let centred = flat.sub(mean);
         let var = centred.clone().square().mean_dim(1);
-        let x = centred.div(var.add_scalar(1e-5).sqrt()).reshape([n, c, h, w]);
-        x.mul(self.weight.val().unsqueeze()).add(self.bias.val().unsqueeze())
+        let x = centred
+            .div(var.add_scalar(1e-5).sqrt())
+            .reshape([n, c, h, w]);
+        x.mul(self.weight.val().unsqueeze())
+            .add(self.bias.val().unsqueeze())
     }
 }

@@ -91,12 +91,20 @@ impl UNetShape {
             conv1: conv3(&place.at("conv1"), [from, to], 1),
             time: place.at("time").linear(time, to, Law::FanIn),
             norm2: place.at("norm2").group_norm(groups, to),
-            conv2: place.at("conv2").conv2d([to, to], 3, 1, 1, true, Law::Zeros),
-            skip: (from != to).then(|| place.at("skip").conv2d([from, to], 1, 1, 0, true, Law::FanIn)),
+            conv2: place
+                .at("conv2")
+                .conv2d([to, to], 3, 1, 1, true, Law::Zeros),
+            skip: (from != to).then(|| {
+                place
+                    .at("skip")
+                    .conv2d([from, to], 1, 1, 0, true, Law::FanIn)
+            }),
         };
         let attend = |place: Init, c: usize| Attention {
             norm: place.at("norm").group_norm(groups, c),
-            qkv: place.at("qkv").conv2d([c, 3 * c], 1, 1, 0, true, Law::FanIn),
+            qkv: place
+                .at("qkv")
+                .conv2d([c, 3 * c], 1, 1, 0, true, Law::FanIn),
             proj: place.at("proj").conv2d([c, c], 1, 1, 0, true, Law::Zeros),
         };
         let levels = self.multipliers.len();
@@ -106,12 +114,20 @@ impl UNetShape {
         let mut down = vec![];
         for (l, multiplier) in self.multipliers.iter().enumerate() {
             let place = init.at("down").at(l);
-            let mut level = Level { blocks: vec![], attention: vec![], sample: None };
+            let mut level = Level {
+                blocks: vec![],
+                attention: vec![],
+                sample: None,
+            };
             for i in 0..self.blocks {
-                level.blocks.push(res(place.at("blocks").at(i), channels, w * multiplier));
+                level
+                    .blocks
+                    .push(res(place.at("blocks").at(i), channels, w * multiplier));
                 channels = w * multiplier;
                 if self.attention.contains(&l) {
-                    level.attention.push(attend(place.at("attention").at(i), channels));
+                    level
+                        .attention
+                        .push(attend(place.at("attention").at(i), channels));
                 }
                 skips.push(channels);
             }
@@ -125,14 +141,22 @@ impl UNetShape {
         let mut up = vec![];
         for (j, l) in (0..levels).rev().enumerate() {
             let place = init.at("up").at(j);
-            let mut level = Level { blocks: vec![], attention: vec![], sample: None };
+            let mut level = Level {
+                blocks: vec![],
+                attention: vec![],
+                sample: None,
+            };
             for i in 0..=self.blocks {
                 let skip = skips.pop().expect("one skip was pushed for each block");
                 let to = w * self.multipliers[l];
-                level.blocks.push(res(place.at("blocks").at(i), channels + skip, to));
+                level
+                    .blocks
+                    .push(res(place.at("blocks").at(i), channels + skip, to));
                 channels = to;
                 if self.attention.contains(&l) {
-                    level.attention.push(attend(place.at("attention").at(i), channels));
+                    level
+                        .attention
+                        .push(attend(place.at("attention").at(i), channels));
                 }
             }
             if l > 0 {
@@ -151,7 +175,9 @@ impl UNetShape {
             middle2: res(init.at("middle2"), middle, middle),
             up,
             norm: init.at("norm").group_norm(groups, w),
-            out: init.at("out").conv2d([w, pixels], 3, 1, 1, true, Law::Zeros),
+            out: init
+                .at("out")
+                .conv2d([w, pixels], 3, 1, 1, true, Law::Zeros),
             width: w,
             patch: self.patch,
         }
@@ -161,7 +187,12 @@ impl UNetShape {
 impl UNet {
     /// The prediction for inputs `x` at the given times, one for each row; `labels` index the
     /// classes, the last row of the table meaning "no label".
-    pub fn forward(&self, x: Tensor<4>, times: &[f64], labels: Option<Tensor<1, Int>>) -> Tensor<4> {
+    pub fn forward(
+        &self,
+        x: Tensor<4>,
+        times: &[f64],
+        labels: Option<Tensor<1, Int>>,
+    ) -> Tensor<4> {
         let code = sinusoid(times, self.width, &x.device());
         let mut time = self.time2.forward(silu(self.time1.forward(code))); // [n, 4·width]
         if let (Some(table), Some(labels)) = (&self.label, labels) {
@@ -218,9 +249,15 @@ impl ResBlock {
 impl Attention {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [n, c, h, w] = x.dims();
-        let qkv = self.qkv.forward(self.norm.forward(x.clone())).reshape([n, 3 * c, h * w]);
+        let qkv = self
+            .qkv
+            .forward(self.norm.forward(x.clone()))
+            .reshape([n, 3 * c, h * w]);
         let part = |i: usize| qkv.clone().narrow(1, i * c, c); // [n, c, h·w]
-        let scores = part(0).swap_dims(1, 2).matmul(part(1)).div_scalar((c as f64).sqrt()); // [n, queries, keys]
+        let scores = part(0)
+            .swap_dims(1, 2)
+            .matmul(part(1))
+            .div_scalar((c as f64).sqrt()); // [n, queries, keys]
         let mixed = part(2).matmul(softmax(scores, 2).swap_dims(1, 2)); // [n, c, queries]
         x.add(self.proj.forward(mixed.reshape([n, c, h, w])))
     }
@@ -233,7 +270,9 @@ fn fold(x: Tensor<4>, p: usize) -> Tensor<4> {
         return x;
     }
     let [n, c, h, w] = x.dims();
-    let x = x.reshape([n, c, h / p, p, w / p, p]).permute([0, 1, 3, 5, 2, 4]);
+    let x = x
+        .reshape([n, c, h / p, p, w / p, p])
+        .permute([0, 1, 3, 5, 2, 4]);
     x.reshape([n, c * p * p, h / p, w / p])
 }
 
@@ -243,14 +282,18 @@ fn unfold(x: Tensor<4>, p: usize) -> Tensor<4> {
         return x;
     }
     let [n, c, h, w] = x.dims();
-    let x = x.reshape([n, c / (p * p), p, p, h, w]).permute([0, 1, 4, 2, 5, 3]);
+    let x = x
+        .reshape([n, c / (p * p), p, p, h, w])
+        .permute([0, 1, 4, 2, 5, 3]);
     x.reshape([n, c / (p * p), h * p, w * p])
 }
 
 /// Nearest-neighbour enlargement by two.
 fn double(x: Tensor<4>) -> Tensor<4> {
     let [n, c, h, w] = x.dims();
-    x.reshape([n, c, h, 1, w, 1]).expand([n, c, h, 2, w, 2]).reshape([n, c, 2 * h, 2 * w])
+    x.reshape([n, c, h, 1, w, 1])
+        .expand([n, c, h, 2, w, 2])
+        .reshape([n, c, 2 * h, 2 * w])
 }
 
 /// sin and cos of the times at `size`/2 frequencies 10000^(−k/(size/2)), `[n, size]`.
@@ -273,10 +316,17 @@ mod tests {
     #[test]
     fn patches_are_those_of_pixel_unshuffle() {
         // torch 2.11: pixel_unshuffle(arange(8).reshape(1, 1, 2, 4), 2)
-        let x = Tensor::<1, Int>::arange(0..8, &Device::flex()).float().reshape([1, 1, 2, 4]);
+        let x = Tensor::<1, Int>::arange(0..8, &Device::flex())
+            .float()
+            .reshape([1, 1, 2, 4]);
         let folded = fold(x.clone(), 2);
-        let expected = TensorData::new(vec![0.0f32, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0], [1, 4, 1, 2]);
+        let expected = TensorData::new(
+            vec![0.0f32, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0],
+            [1, 4, 1, 2],
+        );
         folded.clone().into_data().assert_eq(&expected, true);
-        unfold(folded, 2).into_data().assert_eq(&x.into_data(), true);
+        unfold(folded, 2)
+            .into_data()
+            .assert_eq(&x.into_data(), true);
     }
 }
