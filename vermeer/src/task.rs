@@ -1,5 +1,7 @@
 //! What a trained model can be asked, and what it answers.
 
+use std::collections::btree_map::{BTreeMap, Entry};
+
 use serde::{Deserialize, Serialize};
 use vermeer_image::ImageBatch;
 
@@ -130,6 +132,10 @@ impl Request<'_> {
 
 /// An answer of a [`Pipeline`].
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one answer exists at a time, and is taken apart at once"
+)]
 pub enum Answer {
     /// Images in unit range.
     Images(ImageBatch),
@@ -222,17 +228,20 @@ pub fn in_blocks<const D: usize>(
     numbers: &[u64],
     mut compute: impl FnMut(&[u64]) -> Result<burn::Tensor<D>>,
 ) -> Result<burn::Tensor<D>> {
-    let mut blocks: std::collections::BTreeMap<u64, burn::Tensor<D>> = Default::default();
+    let mut blocks: BTreeMap<u64, burn::Tensor<D>> = BTreeMap::new();
     let mut rows = Vec::with_capacity(numbers.len());
     for number in numbers {
         let block = number / BLOCK as u64;
-        if !blocks.contains_key(&block) {
-            let first = block * BLOCK as u64;
-            let lanes: Vec<u64> = (first..first + BLOCK as u64).collect();
-            blocks.insert(block, compute(&lanes)?);
-        }
+        let samples = match blocks.entry(block) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let first = block * BLOCK as u64;
+                let lanes: Vec<u64> = (first..first + BLOCK as u64).collect();
+                place.insert(compute(&lanes)?)
+            }
+        };
         let row = (number % BLOCK as u64) as usize;
-        rows.push(blocks[&block].clone().narrow(0, row, 1));
+        rows.push(samples.clone().narrow(0, row, 1));
     }
     Ok(burn::Tensor::cat(rows, 0))
 }

@@ -374,8 +374,10 @@ impl Family for Dcgan {
             );
         }
         if !(0.0..1.0).contains(&config.label_smoothing)
-            || !(config.r1_gamma >= 0.0)
-            || !(config.discriminator_rate > 0.0)
+            || config.r1_gamma < 0.0
+            || config.r1_gamma.is_nan()
+            || config.discriminator_rate <= 0.0
+            || config.discriminator_rate.is_nan()
         {
             return wrong(
                 "a value of [model] is out of range".into(),
@@ -646,7 +648,8 @@ impl DcganTrainer {
                 ("discriminator_loss", scalar(&objective)),
                 ("discriminator_accuracy", accuracy),
             ];
-            if self.config.r1_gamma > 0.0 && (batch.step / parts as u64) % self.config.r1_every == 0
+            if self.config.r1_gamma > 0.0
+                && (batch.step / parts as u64).is_multiple_of(self.config.r1_every)
             {
                 let r1 = r1_penalty(d, real, self.direction(batch), &self.spectra);
                 scalars.push(("r1", scalar(&r1)));

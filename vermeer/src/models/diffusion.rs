@@ -64,11 +64,11 @@ pub struct DiffusionConfig {
     pub patch: usize,
     /// Channels of the first level. Default 32.
     pub width: usize,
-    /// Channels of each level over `width`; each further level halves the size. Default [1, 2, 2].
+    /// Channels of each level over `width`; each further level halves the size. Default `[1, 2, 2]`.
     pub multipliers: Vec<usize>,
     /// Residual blocks per level. Default 1.
     pub blocks: usize,
-    /// Levels with attention, 0 being the full size. Default [2].
+    /// Levels with attention, 0 being the full size. Default `[2]`.
     pub attention: Vec<usize>,
     /// Groups of the group normalisation. Default 8.
     pub groups: usize,
@@ -282,7 +282,7 @@ impl Family for Diffusion {
                 "multipliers holds 1 to 8 numbers of at least 1, blocks, groups and patch are at least 1, width at least 2".into(),
             );
         }
-        if config.width % 2 != 0 {
+        if !config.width.is_multiple_of(2) {
             return wrong(
                 format!("model.width = {}", config.width),
                 "the time code needs an even width".into(),
@@ -292,7 +292,7 @@ impl Family for Diffusion {
             .multipliers
             .iter()
             .chain([&1])
-            .any(|m| (config.width * m) % config.groups != 0)
+            .any(|m| !(config.width * m).is_multiple_of(config.groups))
         {
             return wrong(
                 format!(
@@ -768,10 +768,9 @@ impl Pipeline for DiffusionPipeline {
                 frames,
                 options,
             } => {
-                let class = match self.classes(&[*from], options)? {
-                    Some(classes) => Some(classes[0] as u32),
-                    None => None,
-                };
+                let class = self
+                    .classes(&[*from], options)?
+                    .map(|classes| classes[0] as u32);
                 // The frames differ by their start alone, so the walk must not add noise.
                 let options = SampleOptions {
                     eta: Some(0.0),

@@ -255,7 +255,7 @@ impl Training {
             self.step += 1;
             self.check_finite(&scalars)?;
             let last = self.step == settings.steps;
-            let due = |every: u64| self.step % every == 0 || last;
+            let due = |every: u64| self.step.is_multiple_of(every) || last;
             let (log, look, show, keep) = (
                 due(settings.log_every),
                 due(settings.validate_every),
