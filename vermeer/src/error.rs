@@ -136,6 +136,23 @@ impl Error {
         }
     }
 
+    /// The same error with the path of a checkpoint's file taken from `folder`.
+    #[must_use]
+    pub fn within(self, folder: &std::path::Path) -> Self {
+        match self {
+            Self::Checkpoint {
+                path,
+                reason,
+                remedy,
+            } if path.is_relative() => Self::Checkpoint {
+                path: folder.join(path),
+                reason,
+                remedy,
+            },
+            other => other,
+        }
+    }
+
     /// What a process ends with: 1 failed, 2 misuse, 4 bad input, 75 stopped and resumable.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -159,9 +176,9 @@ impl Error {
             Self::Io { source, .. } | Self::Image(ImageError::Io { source, .. }) => {
                 io_remedy(source.kind())
             }
-            Self::NonFinite { .. } => {
-                Some("lower the learning rate, or clip the gradients to a smaller norm")
-            }
+            Self::NonFinite { .. } => Some(
+                "start a new run from the last good weights with --init-from, a lower learning rate or train.clip_norm",
+            ),
             Self::Device(_) => Some("`vermeer doctor` lists the devices of this build"),
             Self::Stopped { .. } => Some("run the same command with --resume"),
             Self::Image(_) | Self::Failed(_) => None,

@@ -9,4 +9,4 @@ pub use dcgan::{
     r1_penalty,
 };
 pub use diffusion::{Denoiser, Diffusion, DiffusionConfig, DiffusionNetwork, loss_per_image};
-pub use vae::{Elbo, Likelihood, Vae, VaeConfig, VaeNet, VaeNetwork};
+pub use vae::{Elbo, Likelihood, Vae, VaeConfig, VaeNet, VaeNetwork, log_mean_exp};

@@ -98,12 +98,13 @@ fn weights(checkpoint: &Checkpoint) -> TensorMap {
 pub fn open(run: &RunDir, which: Which, device: &Device) -> Result<Model> {
     let (checkpoint, warnings) = read(run, which)?;
     let usage = Use::of(&checkpoint, run.path())?;
-    let pipeline = family(&usage.family)?.pipeline(
-        &usage.model,
-        &usage.spec,
-        &weights(&checkpoint),
-        device,
-    )?;
+    let folder = run
+        .path()
+        .join("checkpoints")
+        .join(crate::run::step_name(checkpoint.step));
+    let pipeline = family(&usage.family)?
+        .pipeline(&usage.model, &usage.spec, &weights(&checkpoint), device)
+        .map_err(|error| error.within(&folder))?;
     Ok(Model {
         pipeline,
         usage,

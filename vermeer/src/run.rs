@@ -30,6 +30,7 @@ pub use checkpoint::Checkpoint;
 pub use checkpoints::Checkpoints;
 pub(crate) use commit::replace_file;
 pub use dir::RunDir;
+pub(crate) use dir::step_name;
 pub use lock::RunLock;
 pub use metrics::{MetricLine, MetricsWriter, ValueLine, Verdict, VerdictLine, read_metrics};
 pub use record::{RunRecord, RunStatus};

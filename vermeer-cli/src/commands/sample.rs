@@ -85,6 +85,12 @@ impl Args {
         if !self.grid {
             names.extend(numbers.iter().map(|number| file(*number)));
         }
+        if self.grid && numbers.len() > GRID_LIMIT {
+            return Err(Error::settings(
+                format!("{} samples do not fit one picture", numbers.len()),
+                format!("ask for at most {GRID_LIMIT} with --grid, or leave --grid out"),
+            ));
+        }
         let outputs = Outputs::new(&folder, names, self.overwrite)?;
         let model = self.model.open(terminal)?;
         let options = SampleOptions {

@@ -175,3 +175,35 @@ impl Judge {
         Ok(values.chunks(CLASSES).map(<[f32]>::to_vec).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_judge_is_whole_and_as_good_as_promised() {
+        let judge = Judge::embedded(&Device::flex()).unwrap();
+        let (_, header) = SafeTensors::read_metadata(WEIGHTS).unwrap();
+        let about = header.metadata().as_ref().unwrap();
+        let number = |key: &str| about[key].parse::<f64>().unwrap();
+        assert!(number("test_accuracy") >= 0.90);
+        assert!(number("test_expected_calibration_error_15_bins") <= 0.03);
+
+        // A drawn pair of trousers: class 1 of Fashion-MNIST.
+        let pixel = |y: usize, x: usize| {
+            let waist = (2..7).contains(&y) && (9..19).contains(&x);
+            let legs = (7..27).contains(&y) && ((9..13).contains(&x) || (15..19).contains(&x));
+            if waist || legs { 0.8f32 } else { 0.0 }
+        };
+        let values: Vec<f32> = (0..784).map(|i| pixel(i / 28, i % 28)).collect();
+        let x = Tensor::from_data(TensorData::new(values, [1, 1, 28, 28]), &Device::flex());
+        let batch = ImageBatch::new(x, Range::Unit).unwrap();
+        let p = &judge.probabilities(&batch).unwrap()[0];
+        assert!((p.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{p:?}");
+        assert!(p[1] > 0.9, "{p:?}");
+
+        let wrong = Tensor::zeros([1, 1, 32, 32], &Device::flex());
+        let wrong = ImageBatch::new(wrong, Range::Unit).unwrap();
+        assert!(judge.probabilities(&wrong).is_err());
+    }
+}

@@ -61,6 +61,16 @@ impl Adversarial {
         }
     }
 
+    /// The logit between "real" and "generated" when the real target is 1 − `smoothing`; a
+    /// Wasserstein critic has none, because its outputs are only compared with each other.
+    pub fn boundary(self, smoothing: f64) -> Option<f64> {
+        match self {
+            Adversarial::NonSaturating | Adversarial::Hinge => Some(0.0),
+            Adversarial::LeastSquares => Some(0.5 * (1.0 - smoothing)),
+            Adversarial::Wasserstein => None,
+        }
+    }
+
     /// Whether label smoothing means something for this loss.
     pub fn has_target(self) -> bool {
         matches!(self, Adversarial::NonSaturating | Adversarial::LeastSquares)

@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | `z` | `[n, latent]` | standard normal |
 //! | images | `[n, channels, size, size]` | signed |
-//! | logits | `[n]` | any; positive means "real" |
+//! | logits | `[n]` | any; larger means "real" |
 
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, ConvTranspose2d};
@@ -375,9 +375,9 @@ impl Family for Dcgan {
         }
         if !(0.0..1.0).contains(&config.label_smoothing)
             || config.r1_gamma < 0.0
-            || config.r1_gamma.is_nan()
+            || !config.r1_gamma.is_finite()
             || config.discriminator_rate <= 0.0
-            || config.discriminator_rate.is_nan()
+            || !config.discriminator_rate.is_finite()
         {
             return wrong(
                 "a value of [model] is out of range".into(),
@@ -411,6 +411,7 @@ impl Family for Dcgan {
             ),
             discriminator: Learner::new(discriminator, context.adam, 0.0, "discriminator."),
             spectra,
+            accuracy: None,
             config: config.clone(),
             context: context.clone(),
         })
@@ -556,6 +557,8 @@ pub struct DcganTrainer {
     generator: Learner<Generator>,
     discriminator: Learner<Discriminator>,
     spectra: Vec<Spectrum>,
+    /// Share of images the discriminator told right in the last step of this process.
+    accuracy: Option<f64>,
     config: DcganConfig,
     context: TrainerContext,
 }
@@ -629,6 +632,7 @@ impl DcganTrainer {
         if let Some(spectrum) = (!self.spectra.is_empty()).then_some(&mut self.spectra) {
             self.discriminator.module().iterate(spectrum);
         }
+        let boundary = loss.boundary(self.config.label_smoothing);
         // Discriminator: minimise L_real(D(x)) + L_fake(D(G(z))) (+ R1).
         let d = self.discriminator.module();
         let mut gradients = Gradients::default();
@@ -638,16 +642,15 @@ impl DcganTrainer {
             let fake = self.generator.module().forward(z.clone(), Mode::Train);
             let on_real = d.forward(real.clone(), Mode::Train, &self.spectra);
             let on_fake = d.forward(fake.clone().detach(), Mode::Train, &self.spectra);
-            let accuracy = 0.5
-                * (share(on_real.clone().greater_elem(0.0))
-                    + share(on_fake.clone().lower_elem(0.0)));
+            let accuracy = boundary.map(|b| {
+                0.5 * (share(on_real.clone().greater_elem(b))
+                    + share(on_fake.clone().lower_elem(b)))
+            });
             let mut objective = loss
                 .real(on_real, self.config.label_smoothing)
                 .add(loss.fake(on_fake));
-            let mut scalars = vec![
-                ("discriminator_loss", scalar(&objective)),
-                ("discriminator_accuracy", accuracy),
-            ];
+            let mut scalars = vec![("discriminator_loss", scalar(&objective))];
+            scalars.extend(accuracy.map(|share| ("discriminator_accuracy", share)));
             if self.config.r1_gamma > 0.0
                 && (batch.step / parts as u64).is_multiple_of(self.config.r1_every)
             {
@@ -668,6 +671,11 @@ impl DcganTrainer {
             images,
         );
         total.push(("discriminator_gradient_norm", norm));
+
+        let accuracy = total
+            .iter()
+            .find(|(name, _)| *name == "discriminator_accuracy");
+        self.accuracy = accuracy.map(|(_, share)| *share);
 
         // Generator: minimise L_gen(D(G(z))) with the discriminator as it now is, frozen.
         let judge = self.discriminator.module().clone().set_require_grad(false);
@@ -697,36 +705,29 @@ impl Trainer for DcganTrainer {
         self.step_from(step, &latents)
     }
 
-    /// A GAN has no loss that falls with quality; the discriminator's view of unseen images
-    /// tells whether it has memorised the seen ones.
+    /// A GAN has no loss that falls with quality; the logit of unseen images beside the training
+    /// curves tells whether the discriminator has memorised the seen ones.
     fn validate(&self, batch: &HostBatch) -> Result<Scalars> {
         let device = self.context.device.clone().without_autodiff();
         let real = images_to_device(batch, Range::Signed, &device);
-        let logits = self
-            .discriminator
-            .module()
-            .valid()
-            .forward(real, Mode::Use, &self.spectra);
-        Ok(vec![
-            ("real_logit", scalar(&logits.clone().mean())),
-            ("real_accuracy", share(logits.greater_elem(0.0))),
-        ])
+        let judge = self.discriminator.module().valid();
+        let logits = judge.forward(real, Mode::Use, &self.spectra);
+        Ok(vec![("real_logit", scalar(&logits.mean()))])
     }
 
+    /// The spread of samples from fixed latents against real images, and the discriminator's
+    /// accuracy in its last step, where it saw batches as it was trained on them.
     fn health(&self, batch: &HostBatch) -> Result<Health> {
         let device = self.context.device.clone().without_autodiff();
         let real = images_to_device(batch, Range::Signed, &device);
         let n = real.dims()[0];
-        let numbers: Vec<u64> = (0..n as u64).collect();
-        let z = latents(self.context.seed, &numbers, self.config.latent);
-        let z = Tensor::<1>::from_floats(&z[..], &device).reshape([n, self.config.latent]);
-        let fake = self.generator.for_use().forward(z, Mode::Use);
-        let d = self.discriminator.module().valid();
-        let on_real = d.forward(real.clone(), Mode::Use, &self.spectra);
-        let on_fake = d.forward(fake.clone(), Mode::Use, &self.spectra);
-        let accuracy = 0.5 * (share(on_real.greater_elem(0.0)) + share(on_fake.lower_elem(0.0)));
-        Ok(Health::judge(vec![
-            (
+        let mut signs = vec![];
+        if n > 1 {
+            let numbers: Vec<u64> = (0..n as u64).collect();
+            let z = latents(self.context.seed, &numbers, self.config.latent);
+            let z = Tensor::<1>::from_floats(&z[..], &device).reshape([n, self.config.latent]);
+            let fake = self.generator.for_use().forward(z, Mode::Use);
+            signs.push((
                 "sample_spread",
                 spread(fake) / spread(real).max(1e-12),
                 Limit::Below {
@@ -734,8 +735,10 @@ impl Trainer for DcganTrainer {
                     bad: 0.25,
                 },
                 "mean distance between samples over that between real images; a small one is mode collapse: lower the learning rate, or set model.r1_gamma or model.spectral_norm",
-            ),
-            (
+            ));
+        }
+        if let Some(accuracy) = self.accuracy {
+            signs.push((
                 "discriminator_accuracy",
                 accuracy,
                 Limit::Above {
@@ -743,8 +746,9 @@ impl Trainer for DcganTrainer {
                     bad: 0.999,
                 },
                 "share of images the discriminator tells right; when it is always right the generator learns nothing: set model.label_smoothing or model.r1_gamma",
-            ),
-        ]))
+            ));
+        }
+        Ok(Health::judge(signs))
     }
 
     fn save(&self) -> TrainState {

@@ -519,13 +519,24 @@ impl VaeTrainer {
         device: &Device,
     ) -> Elbo {
         let (seed, latent) = (self.context.seed, net.config.latent);
-        let x = match net.config.binarise {
-            Binarise::No => images_to_device(batch, Range::Unit, device),
-            Binarise::Dynamic => binarised(batch, seed, purposes[0], device),
-        };
+        let x = self.pixels(net, batch, purposes[0], device);
         let eps = normals(seed, purposes[1], batch.step, batch.batch, latent);
         let eps = Tensor::<1>::from_floats(&eps[..], device).reshape([batch.batch, latent]);
         net.elbo(x, eps)
+    }
+
+    /// The pixels the model is trained on: as they are, or binarised.
+    fn pixels(
+        &self,
+        net: &VaeNet,
+        batch: &HostBatch,
+        purpose: Purpose,
+        device: &Device,
+    ) -> Tensor<4> {
+        match net.config.binarise {
+            Binarise::No => images_to_device(batch, Range::Unit, device),
+            Binarise::Dynamic => binarised(batch, self.context.seed, purpose, device),
+        }
     }
 
     fn scalars(&self, elbo: Elbo) -> Scalars {
@@ -602,37 +613,34 @@ impl Trainer for VaeTrainer {
     fn health(&self, batch: &HostBatch) -> Result<Health> {
         let device = self.context.device.clone().without_autodiff();
         let net = self.learner.for_use();
-        let x = images_to_device(batch, Range::Unit, &device);
+        let x = self.pixels(&net, batch, Purpose::ValidateBinarise, &device);
         let (mu, log_var) = net.encode(x);
         let latent = net.config.latent as f64;
-        let variance = mu.clone().var(0); // [1, latent]
-        let active = variance.greater_elem(0.01).int().sum().into_scalar::<i64>() as f64;
-        let per_latent = f64::from(
-            kl_standard_normal(mu, log_var)
-                .sum_dim(1)
-                .mean()
-                .into_scalar::<f32>(),
-        ) / latent;
-        Ok(Health::judge(vec![
-            (
+        let kl = crate::nn::host(kl_standard_normal(mu.clone(), log_var).mean_dim(0));
+        let per_latent = kl.iter().map(|nats| f64::from(*nats)).sum::<f64>() / latent;
+        let mut signs = vec![(
+            "kl_per_latent",
+            per_latent,
+            Limit::Below {
+                watch: 0.05,
+                bad: 0.005,
+            },
+            "nats each code number carries on average; near zero the code is unused: lower model.beta or model.latent",
+        )];
+        if batch.batch > 1 {
+            let variance = crate::nn::host(mu.var(0)); // over the images, [latent]
+            let active = variance.iter().filter(|v| **v > 0.01).count();
+            signs.push((
                 "active_units",
-                active,
+                active as f64,
                 Limit::Below {
-                    watch: (latent * 0.1).max(2.0),
+                    watch: (latent * 0.1).max(2.0).min(latent),
                     bad: 1.0,
                 },
                 "code numbers whose mean varies over images; with none the decoder ignores its code (posterior collapse): lower model.beta",
-            ),
-            (
-                "kl_per_latent",
-                per_latent,
-                Limit::Below {
-                    watch: 0.05,
-                    bad: 0.005,
-                },
-                "nats each code number carries on average; near zero the code is unused: lower model.beta or model.latent",
-            ),
-        ]))
+            ));
+        }
+        Ok(Health::judge(signs))
     }
 
     fn save(&self) -> TrainState {
@@ -755,8 +763,9 @@ impl VaePipeline {
     }
 }
 
-/// log of the mean of exponentials, without overflow.
-fn log_mean_exp(terms: &[f64]) -> f64 {
+/// The logarithm of the mean of exponentials, without overflow: the importance-weighted bound
+/// of the log-weights of one image.
+pub fn log_mean_exp(terms: &[f64]) -> f64 {
     let largest = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = terms.iter().map(|t| (t - largest).exp()).sum();
     largest + (sum / terms.len() as f64).ln()

@@ -63,6 +63,11 @@ impl Adam {
         self.step
     }
 
+    /// The moments of every parameter that has had a gradient.
+    pub fn moments(&self) -> impl Iterator<Item = (&String, &Tensor<1>)> {
+        self.first.iter().chain(&self.second)
+    }
+
     /// One update of every parameter that has a gradient.
     pub fn step<M: Module>(&mut self, module: M, gradients: &Gradients, learning_rate: f64) -> M {
         self.step += 1;

@@ -99,7 +99,39 @@ impl<M: Module> Learner<M> {
         if let Some(average) = &mut self.average {
             average.restore(self.prefix, &state.ema, self.adam.steps(), device);
         }
-        Ok(())
+        self.check_restored()
+    }
+
+    /// Moments and averages belong to the parameters there are, and have their sizes.
+    fn check_restored(&self) -> Result<()> {
+        let own = nn::flatten(self.module());
+        let fits = |path: &String, tensor: &Tensor<1>| {
+            own.get(path).is_some_and(|t| t.dims() == tensor.dims())
+        };
+        let wrong = |file: &str, what: String| {
+            let remedy = "resume from an older checkpoint, or start anew with --init-from";
+            Err(crate::Error::checkpoint(file, what, remedy))
+        };
+        if let Some((path, _)) = self.adam.moments().find(|(path, t)| !fits(path, t)) {
+            return wrong(
+                "optimizer.safetensors",
+                format!("the moments of {path} do not fit the network"),
+            );
+        }
+        let Some(average) = &self.average else {
+            return Ok(());
+        };
+        let averaged = average.values();
+        if let Some((path, _)) = averaged.iter().find(|(path, t)| !fits(path, t)) {
+            return wrong(
+                "ema.safetensors",
+                format!("{path} does not fit the network"),
+            );
+        }
+        match own.keys().find(|path| !averaged.contains_key(*path)) {
+            Some(path) => wrong("ema.safetensors", format!("{path} is missing")),
+            None => Ok(()),
+        }
     }
 
     /// Takes weights, leaving optimizer and average as new.

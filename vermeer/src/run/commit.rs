@@ -27,6 +27,16 @@ pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     }
 }
 
+/// Appends `bytes` in one call. A crash tears at most the last record; a disk that is full leaves
+/// the file as it was, so that what is appended later does not follow half a record.
+pub(super) fn append(file: &mut File, bytes: &[u8]) -> std::io::Result<()> {
+    let before = file.metadata()?.len();
+    file.write_all(bytes).inspect_err(|_| {
+        // The first error is the one to report.
+        let _ = file.set_len(before);
+    })
+}
+
 /// Writes a new file and waits until the disk has it. The file must not exist.
 pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || {

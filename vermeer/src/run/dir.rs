@@ -90,6 +90,9 @@ impl RunDir {
     pub fn lock(&self) -> Result<RunLock> {
         let lock = RunLock::acquire(&self.path)?;
         commit::remove_temporaries(&self.path)?;
+        if self.samples_path().is_dir() {
+            commit::remove_temporaries(&self.samples_path())?;
+        }
         self.checkpoints().recover()?;
         Ok(lock)
     }
@@ -168,7 +171,7 @@ impl RunDir {
 }
 
 /// `step-000012000`: sorts as text in the order of the steps.
-pub(super) fn step_name(step: u64) -> String {
+pub(crate) fn step_name(step: u64) -> String {
     format!("step-{step:09}")
 }
 

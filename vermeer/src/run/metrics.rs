@@ -10,14 +10,14 @@
 //! again.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Error, Result};
-use crate::run::commit::replace_file;
+use crate::run::commit::{append, replace_file};
 
 /// A measured value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -167,10 +167,7 @@ impl MetricsWriter {
         let mut text = serde_json::to_string(line)
             .map_err(|error| Error::Failed(format!("{}: {error}", self.path.display())))?;
         text.push('\n');
-        // One call for the whole line: a crash tears at most the last one.
-        self.file
-            .write_all(text.as_bytes())
-            .map_err(|source| Error::io(&self.path, source))
+        append(&mut self.file, text.as_bytes()).map_err(|source| Error::io(&self.path, source))
     }
 }
 

@@ -5,14 +5,13 @@
 //! `event.proto`; the first one names the format.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prost::Message as _;
 
 use crate::error::{Error, Result};
-use crate::run::commit::replace_file;
+use crate::run::commit::{append, replace_file};
 use crate::run::lock::host_name;
 
 /// How the name of every event file starts; TensorBoard looks for it.
@@ -87,9 +86,7 @@ impl EventWriter {
             step: signed(step),
             what: Some(what),
         };
-        // One call for the whole record: a crash tears at most the last one.
-        self.file
-            .write_all(&frame(&event.encode_to_vec()))
+        append(&mut self.file, &frame(&event.encode_to_vec()))
             .map_err(|source| Error::io(&self.path, source))
     }
 }
@@ -267,6 +264,8 @@ impl Picture {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     /// A grey PNG header of 3 x 2 pixels; the rest of the file is never looked at.

@@ -9,8 +9,9 @@ use serde::Serialize;
 use vermeer_image::{Filter, Limits};
 
 use super::{Settings, Size};
-use crate::data::{self, Fit, Loader, OpenOptions, Preprocess, Source, Split};
+use crate::data::{self, Fit, Loader, OpenOptions, Preprocess, Source, Split, Subset};
 use crate::optim::AdamConfig;
+use crate::random::permutation;
 use crate::registry::{AnyFamily, DataSpec, Step, Trainer, TrainerContext};
 use crate::{Error, Result};
 
@@ -81,11 +82,14 @@ impl Plan {
                 "name a folder or file that holds images",
             ));
         }
-        let data_digest = whole.digest()?;
+        let mut data_digest = whole.digest()?;
         let own_part = match settings.data.split {
-            Split::Train => open(Split::Validation)
-                .ok()
-                .filter(|part| part.describe().split == Split::Validation),
+            Split::Train => match open(Split::Validation) {
+                Ok(part) if part.describe().split == Split::Validation => Some(part),
+                // The source has no such part; damage of one it has is an error.
+                Ok(_) | Err(Error::Settings { .. }) => None,
+                Err(error) => return Err(error),
+            },
             _ => None,
         };
         let (train, validation) = match own_part {
@@ -94,10 +98,17 @@ impl Plan {
                     "{} validation images come from the source's own validation part",
                     part.len()
                 ));
+                let both = format!("{data_digest} {}", part.digest()?);
+                data_digest = crate::sha256_hex(both.as_bytes());
                 (whole, part)
             }
             None => data::split(whole, settings.data.validation, settings.seed),
         };
+
+        // Sources list images by class; the first validation images must be some of each.
+        let order = permutation(settings.seed, VALIDATION_ORDER, validation.len());
+        let validation: Arc<dyn Source> =
+            Arc::new(Subset::new(validation, order, Split::Validation));
 
         let first = train.get(0)?.image;
         let (height, width) = (first.height(), first.width());
@@ -133,6 +144,22 @@ impl Plan {
             classes: train.describe().classes.clone(),
         };
         family.check(&settings.model, &spec)?;
+        let told = settings
+            .model
+            .get("conditional")
+            .and_then(toml::Value::as_bool);
+        if told == Some(true) {
+            for part in [&train, &validation] {
+                if let Some(index) = (0..part.len()).find(|i| part.label(*i).is_none()) {
+                    let name = part.get(index)?.name;
+                    return Err(Error::data(
+                        name,
+                        "the image has no label",
+                        "give every image a label, or set model.conditional = false",
+                    ));
+                }
+            }
+        }
         let preprocess = Preprocess {
             height: size.0,
             width: size.1,
@@ -223,6 +250,9 @@ impl Plan {
         })
     }
 }
+
+/// The "epoch" whose order validation images have; no training run reaches it.
+const VALIDATION_ORDER: u64 = u64::MAX;
 
 /// Sets of up to this many images are read whole before a run starts, so that a file that cannot
 /// be read ends the run before it leaves anything behind.

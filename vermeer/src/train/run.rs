@@ -1,6 +1,7 @@
 //! The training loop every family shares.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use vermeer_image::{ImageBatch, Range};
 use super::events::{Event, Sink};
 use super::health::Health;
 use super::{Plan, Scalars, Settings};
-use crate::data::{self, HostBatch};
+use crate::data::{self, HostBatch, Split, Subset};
 use crate::optim::LearningRate;
 use crate::registry::{Step, TrainState, Trainer};
 use crate::run::{
@@ -68,6 +69,7 @@ impl Training {
             trainer.start_from(&weights)?;
             parent_name = Some(name);
         }
+        let examined = examined(&plan)?;
         let run = RunDir::create(root, &plan.settings.name)?;
         let created = (|| {
             let lock = run.lock()?;
@@ -84,7 +86,14 @@ impl Training {
             Ok((lock, record))
         })();
         match created {
-            Ok((lock, record)) => Self::assemble(plan, run, record, trainer, lock),
+            Ok((lock, record)) => {
+                let training = Self::assemble(plan, run, record, trainer, examined, lock);
+                if training.record.parent.is_some() {
+                    // A kill before the first checkpoint must not lose the parent's weights.
+                    training.save()?;
+                }
+                Ok(training)
+            }
             Err(error) => {
                 run.discard().ok();
                 Err(error)
@@ -133,7 +142,13 @@ impl Training {
                 warnings
                     .into_iter()
                     .for_each(|text| sink.event(&Event::Warning(text)));
-                trainer.restore(&state_of(&checkpoint))?;
+                let folder = run
+                    .path()
+                    .join("checkpoints")
+                    .join(crate::run::step_name(checkpoint.step));
+                trainer
+                    .restore(&state_of(&checkpoint))
+                    .map_err(|error| error.within(&folder))?;
                 let number = |key: &str| checkpoint.state.get(key).and_then(Value::as_u64);
                 let loss = checkpoint.state.get("best_loss").and_then(Value::as_f64);
                 (
@@ -143,9 +158,16 @@ impl Training {
                 )
             }
         };
+        // A kill between a checkpoint and its mark as the best leaves the mark to be made.
+        if let Some((step, _)) = best
+            && run.checkpoints().list().contains(&step)
+        {
+            run.checkpoints().set_best(step)?;
+        }
+        let examined = examined(&plan)?;
         record.status = RunStatus::Running;
         record.write(&run)?;
-        let mut training = Self::assemble(plan, run, record, trainer, lock)?;
+        let mut training = Self::assemble(plan, run, record, trainer, examined, lock);
         (training.step, training.best, training.waited) = (step, best, waited);
         Ok(training)
     }
@@ -155,19 +177,10 @@ impl Training {
         run: RunDir,
         record: RunRecord,
         trainer: Box<dyn Trainer>,
+        examined: Vec<HostBatch>,
         lock: RunLock,
-    ) -> Result<Self> {
-        // Health is judged on images the model does not learn from, where there are any.
-        let source = if plan.validation.is_empty() {
-            &plan.train
-        } else {
-            &plan.validation
-        };
-        let batch = plan.settings.train.batch_size.clamp(BLOCK, 64);
-        let examined: Vec<_> = data::epoch(source.clone(), plan.preprocess.clone(), batch)
-            .take(1)
-            .collect::<Result<_>>()?;
-        Ok(Self {
+    ) -> Self {
+        Self {
             plan,
             run,
             record,
@@ -179,7 +192,7 @@ impl Training {
             examined,
             started: Instant::now(),
             _lock: lock,
-        })
+        }
     }
 
     /// Folder of the run.
@@ -213,8 +226,10 @@ impl Training {
 
     fn train(&mut self, sink: &mut dyn Sink, stop: &AtomicBool) -> Result<Outcome> {
         let settings = self.plan.settings.train.clone();
-        let mut metrics = MetricsWriter::open(&self.run.metrics_path(), self.step)?;
-        let mut board = EventWriter::open(self.run.path(), self.step)?;
+        let mut writers = Writers {
+            metrics: MetricsWriter::open(&self.run.metrics_path(), self.step)?,
+            board: EventWriter::open(self.run.path(), self.step)?,
+        };
         let mut loader = self.plan.loader(self.step);
         let images_per_step = settings.batch_size * settings.accumulate;
         let rate = LearningRate {
@@ -232,7 +247,7 @@ impl Training {
             images_per_step,
         });
         self.started = Instant::now();
-        let mut stopped_early = false;
+        let mut stopped_early = settings.early_stop > 0 && self.waited >= settings.early_stop;
         let mut unsaved = None;
         while self.step < settings.steps && !stopped_early {
             if stop.load(Ordering::Relaxed) {
@@ -263,13 +278,9 @@ impl Training {
                 due(settings.save_every),
             );
             if log {
-                let epoch = self.step * images_per_step as u64 / self.plan.train.len() as u64;
+                let at = (self.step, self.epoch());
                 for (name, value) in scalars.iter().chain([&("learning_rate", learning_rate)]) {
-                    tolerate(metrics.value(self.step, epoch, "train", name, *value), sink);
-                    tolerate(
-                        board.scalar(self.step, &format!("train/{name}"), *value),
-                        sink,
-                    );
+                    writers.value(at, "train", name, *value, sink);
                 }
             }
             let elapsed = self.started.elapsed();
@@ -280,20 +291,20 @@ impl Training {
                 elapsed,
                 logged: log,
             });
-            if look {
-                stopped_early = self.look(&mut metrics, &mut board, sink)?;
-            }
+            // Pictures come before the evaluation, which may save the best state: a run that
+            // resumes from it lacks nothing of this step.
             if show {
                 // A full disk must not end the training that a later checkpoint may still save.
-                match self.picture(&mut board) {
+                match self.picture(&mut writers.board) {
                     Ok(paths) => paths.into_iter().for_each(|path| {
-                        sink.event(&Event::Pictured {
-                            step: self.step,
-                            path,
-                        })
+                        let step = self.step;
+                        sink.event(&Event::Pictured { step, path });
                     }),
                     Err(error) => sink.event(&Event::Warning(error.to_string())),
                 }
+            }
+            if look {
+                stopped_early = self.look(&mut writers, sink)?;
             }
             if keep || stopped_early {
                 unsaved = match self.save() {
@@ -336,84 +347,66 @@ impl Training {
         }
     }
 
+    /// Epochs begun so far, counted from zero.
+    fn epoch(&self) -> u64 {
+        let train = &self.plan.settings.train;
+        self.step * (train.batch_size * train.accumulate) as u64 / self.plan.train.len() as u64
+    }
+
     /// Evaluates validation images and health; true when training should end early.
-    fn look(
-        &mut self,
-        metrics: &mut MetricsWriter,
-        board: &mut EventWriter,
-        sink: &mut dyn Sink,
-    ) -> Result<bool> {
-        let settings = &self.plan.settings.train;
-        let epoch = self.step * (settings.batch_size * settings.accumulate) as u64
-            / self.plan.train.len() as u64;
+    fn look(&mut self, writers: &mut Writers, sink: &mut dyn Sink) -> Result<bool> {
+        let at = (self.step, self.epoch());
         let scalars = self.validate()?;
+        self.check_finite(&scalars)?;
         for (name, value) in &scalars {
-            tolerate(
-                metrics.value(self.step, epoch, "validation", name, *value),
-                sink,
-            );
-            tolerate(
-                board.scalar(self.step, &format!("validation/{name}"), *value),
-                sink,
-            );
+            writers.value(at, "validation", name, *value, sink);
         }
         if let Some(batch) = self.examined.first() {
             let health = self.trainer.health(batch)?;
             for sign in &health.signs {
-                tolerate(
-                    metrics.value(self.step, epoch, "health", sign.name, sign.value),
-                    sink,
-                );
-                tolerate(
-                    board.scalar(self.step, &format!("health/{}", sign.name), sign.value),
-                    sink,
-                );
+                writers.value(at, "health", sign.name, sign.value, sink);
             }
-            tolerate(
-                metrics.verdict(self.step, health.verdict, &health.reasons()),
-                sink,
-            );
+            let written = writers
+                .metrics
+                .verdict(self.step, health.verdict, &health.reasons());
+            tolerate(written, sink);
             sink.event(&Event::Examined {
                 step: self.step,
                 health: health.clone(),
             });
             self.health = Some(health);
         }
-        let loss = scalars
-            .iter()
-            .find(|(name, _)| *name == "loss")
-            .map(|(_, value)| *value);
-        let mut end = false;
-        if let Some(loss) = loss {
-            let best = self.best.is_none_or(|(_, lowest)| loss < lowest);
-            if best {
-                self.best = Some((self.step, loss));
-                self.waited = 0;
-                // BEST names a checkpoint, so the best state is saved at once, after everything
-                // measured at this step was written: a run that resumes from it lacks nothing.
-                match self
-                    .save()
-                    .and_then(|()| self.run.checkpoints().set_best(self.step))
-                {
-                    Ok(()) => {}
-                    Err(error) => sink.event(&Event::Warning(format!(
-                        "the best state was not saved: {error}"
-                    ))),
-                }
+        let loss = scalars.iter().find(|(name, _)| *name == "loss");
+        if let Some((_, loss)) = loss {
+            if self.best.is_none_or(|(_, lowest)| *loss < lowest) {
+                self.keep_best(*loss, sink);
             } else {
                 self.waited += 1;
             }
-            end = settings.early_stop > 0 && self.waited >= settings.early_stop;
         }
+        let best = loss.is_some() && self.waited == 0;
         if !scalars.is_empty() {
-            let best = loss.is_some() && self.waited == 0;
             sink.event(&Event::Validated {
                 step: self.step,
                 scalars,
                 best,
             });
         }
-        Ok(end)
+        let patience = self.plan.settings.train.early_stop;
+        Ok(patience > 0 && self.waited >= patience)
+    }
+
+    /// Notes the lowest validation loss and saves its state at once, because BEST names a
+    /// checkpoint. A state that cannot be saved is not the best one that can be used.
+    fn keep_best(&mut self, loss: f64, sink: &mut dyn Sink) {
+        let before = (self.best, self.waited);
+        (self.best, self.waited) = (Some((self.step, loss)), 0);
+        let saved = self.save();
+        if let Err(error) = saved.and_then(|()| self.run.checkpoints().set_best(self.step)) {
+            (self.best, self.waited) = before;
+            let text = format!("the best state was not saved: {error}");
+            sink.event(&Event::Warning(text));
+        }
     }
 
     /// Means over the validation images.
@@ -424,13 +417,11 @@ impl Training {
         if self.plan.validation.is_empty() {
             return Ok(total);
         }
-        let batches = settings.validation_images.div_ceil(settings.batch_size);
-        let source = data::epoch(
-            self.plan.validation.clone(),
-            self.plan.preprocess.clone(),
-            settings.batch_size,
-        );
-        for batch in source.take(batches) {
+        let count_at_most = settings.validation_images.min(self.plan.validation.len());
+        let first = (0..count_at_most as u32).collect();
+        let source = Subset::new(self.plan.validation.clone(), first, Split::Validation);
+        let preprocess = self.plan.preprocess.clone();
+        for batch in data::epoch(Arc::new(source), preprocess, settings.batch_size) {
             let batch = batch?;
             let weight = batch.batch as f64;
             for (name, value) in self.trainer.validate(&batch)? {
@@ -533,6 +524,40 @@ impl Training {
             .save(&checkpoint, self.plan.settings.train.keep_last, &keep)?;
         Ok(())
     }
+}
+
+/// The files that values are written to while a run is trained.
+struct Writers {
+    metrics: MetricsWriter,
+    board: EventWriter,
+}
+
+impl Writers {
+    /// Writes one value of a step and epoch to both files.
+    fn value(
+        &mut self,
+        (step, epoch): (u64, u64),
+        split: &str,
+        name: &str,
+        value: f64,
+        sink: &mut dyn Sink,
+    ) {
+        tolerate(self.metrics.value(step, epoch, split, name, value), sink);
+        let tag = format!("{split}/{name}");
+        tolerate(self.board.scalar(step, &tag, value), sink);
+    }
+}
+
+/// The images health is judged on: some the model does not learn from, where there are enough.
+fn examined(plan: &Plan) -> Result<Vec<HostBatch>> {
+    let source = match plan.validation.len() < BLOCK {
+        true => &plan.train,
+        false => &plan.validation,
+    };
+    let batch = plan.settings.train.batch_size.clamp(BLOCK, 64);
+    data::epoch(source.clone(), plan.preprocess.clone(), batch)
+        .take(1)
+        .collect()
 }
 
 /// What a checkpoint must say so that its model can be used: family, images, preprocessing.

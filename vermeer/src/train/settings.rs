@@ -317,7 +317,7 @@ impl Settings {
             ("train.beta2", beta(t.beta2), "in [0, 1)"),
             (
                 "train.weight_decay",
-                t.weight_decay >= 0.0,
+                t.weight_decay >= 0.0 && t.weight_decay.is_finite(),
                 "zero or larger",
             ),
             (
@@ -336,6 +336,12 @@ impl Settings {
                 "in [0, 0.9)",
             ),
         ];
+        if self.seed > i64::MAX as u64 {
+            return Err(Error::settings(
+                format!("seed = {}", self.seed),
+                format!("seeds lie between 0 and {}", i64::MAX),
+            ));
+        }
         match ranges.iter().find(|(_, ok, _)| !ok) {
             Some((key, _, range)) => Err(Error::settings(
                 format!("{key} is out of range"),

@@ -276,6 +276,30 @@ fn losses_are_finite_and_every_parameter_has_a_gradient() {
     }
 }
 
+/// Health is asked of any number of images there are, also of a single one.
+#[test]
+fn health_is_told_of_any_number_of_images() {
+    for subject in Subject::all() {
+        let mut trainer = subject.trainer(0.0);
+        subject.train(&mut *trainer, 0, 1);
+        let whole = subject.batch(0);
+        let size = whole.images.len() / whole.batch;
+        for count in [1, 2, whole.batch] {
+            let batch = HostBatch {
+                images: whole.images[..count * size].to_vec(),
+                labels: whole.labels.as_ref().map(|l| l[..count].to_vec()),
+                batch: count,
+                ..whole.clone()
+            };
+            let health = trainer.health(&batch).unwrap();
+            assert!(!health.signs.is_empty(), "{}", subject.id());
+            for sign in &health.signs {
+                assert!(sign.value.is_finite(), "{}: {}", subject.id(), sign.why);
+            }
+        }
+    }
+}
+
 /// A loss that must fall: the settings and rates that let it, and its name among the scalars.
 struct Objective {
     table: toml::Table,

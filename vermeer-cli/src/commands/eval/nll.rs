@@ -4,10 +4,10 @@ use burn::prelude::Device;
 use burn::tensor::{Tensor, TensorData};
 use clap::builder::RangedU64ValueParser;
 use serde::Serialize;
-use vermeer::Result;
 use vermeer::data::{self, OpenOptions, Source, Split};
 use vermeer::pipeline::Model;
 use vermeer::random::{Purpose, stream};
+use vermeer::{Error, Result};
 use vermeer_image::{ImageBatch, Range};
 
 use crate::checkpoint::ModelArgs;
@@ -46,9 +46,9 @@ pub(crate) struct Args {
     /// Seed of codes and of binarised pixels.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// What is done to pixels first.
-    #[arg(long, value_enum, default_value_t = Binarise::No)]
-    binarise: Binarise,
+    /// What is done to pixels first; without it, what was done in training.
+    #[arg(long, value_enum)]
+    binarise: Option<Binarise>,
     /// Print the values as JSON.
     #[arg(long)]
     json: bool,
@@ -109,6 +109,7 @@ impl Args {
         let count = self
             .limit
             .map_or(source.len(), |limit| limit.min(source.len()));
+        let binarise = self.binarise(&model)?;
         let progress = terminal.progress("images");
         let (mut bounds, mut elbos) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for first in (0..count).step_by(BATCH) {
@@ -116,6 +117,7 @@ impl Args {
                 &model,
                 source.as_ref(),
                 first..(first + BATCH).min(count),
+                binarise,
                 &device,
             )?;
             // Each batch draws its own codes.
@@ -125,8 +127,11 @@ impl Args {
             progress.at(bounds.len(), count);
         }
         drop(progress);
+        if bounds.iter().chain(&elbos).any(|value| !value.is_finite()) {
+            return Err(Error::Failed("the bound of an image is not finite".into()));
+        }
 
-        let pixels = self.binarise.word();
+        let pixels = binarise.word();
         let [channels, height, width] = model.pipeline.shape();
         let measured = Measured {
             nll: mean(format!("nll_{pixels}_iwae{}", self.draws), &bounds),
@@ -162,12 +167,29 @@ impl Args {
         ))
     }
 
+    /// What is done to the pixels: what was asked for, or what the model was trained with.
+    fn binarise(&self, model: &Model) -> Result<Binarise> {
+        let setting = |key: &str| model.usage.model.get(key).and_then(|value| value.as_str());
+        let chosen = self.binarise.unwrap_or(match setting("binarise") {
+            Some("dynamic") => Binarise::Dynamic,
+            _ => Binarise::No,
+        });
+        match (chosen, setting("likelihood")) {
+            (Binarise::Dynamic, Some(other)) if other != "bernoulli" => Err(Error::settings(
+                format!("binarised pixels have no {other} likelihood"),
+                "leave --binarise out",
+            )),
+            _ => Ok(chosen),
+        }
+    }
+
     /// Images of these numbers, prepared as the run's own were.
     fn images(
         &self,
         model: &Model,
         source: &dyn Source,
         numbers: std::ops::Range<usize>,
+        binarise: Binarise,
         device: &Device,
     ) -> Result<ImageBatch> {
         let [channels, height, width] = model.pipeline.shape();
@@ -175,7 +197,7 @@ impl Args {
         let mut values = Vec::with_capacity(shape.iter().product());
         for number in numbers {
             let mut pixels = model.usage.preprocess.apply(&source.get(number)?.image)?;
-            if self.binarise == Binarise::Dynamic {
+            if binarise == Binarise::Dynamic {
                 let mut random = stream(self.seed, Purpose::Binarise, u64::MAX, number as u64);
                 pixels
                     .iter_mut()
