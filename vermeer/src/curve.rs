@@ -176,7 +176,7 @@ fn range(values: impl Iterator<Item = f64>, share: f64) -> Range<f64> {
         (low.min(v), high.max(v))
     });
     if low == high {
-        let room = (0.1 * low.abs()).max(0.5);
+        let room = if low == 0.0 { 0.5 } else { 0.1 * low.abs() };
         return low - room..high + room;
     }
     let room = share * (high - low);

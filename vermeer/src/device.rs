@@ -42,6 +42,14 @@ pub fn parse(name: &str) -> Result<Device> {
     }
 }
 
+/// A device in words: `flex` for the processor, else what the backend calls it.
+pub fn name(device: &Device) -> String {
+    match device.clone().without_autodiff() == Device::flex() {
+        true => "flex".to_owned(),
+        false => format!("{device:?}"),
+    }
+}
+
 /// The device names this build accepts, the processor first.
 pub fn known() -> Vec<&'static str> {
     let mut names = vec!["auto", "flex"];

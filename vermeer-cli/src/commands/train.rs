@@ -123,6 +123,7 @@ impl Args {
             }
             Some(path) => (Settings::read(path)?, None),
         };
+        let settings = self.with_parent(settings)?;
         let mut settings = settings.with(&self.set)?;
         if let Some(model) = &self.model {
             settings.family.clone_from(model);
@@ -144,6 +145,39 @@ impl Args {
             }
         }
         Ok((settings, run))
+    }
+
+    /// Family and network of the run to start from, where the recipe does not say other ones.
+    fn with_parent(&self, mut settings: Settings) -> Result<Settings> {
+        let Some(parent) = &self.init_from else {
+            return Ok(settings);
+        };
+        let parent = Settings::read(&RunDir::open(parent)?.config_path())?;
+        let family = match &self.model {
+            Some(model) => model.clone(),
+            None if settings.family.is_empty() => parent.family.clone(),
+            None => settings.family.clone(),
+        };
+        if family != parent.family {
+            return Err(Error::settings(
+                format!(
+                    "weights of family {} do not fit family {family}",
+                    parent.family
+                ),
+                format!("use --model {}, or leave --init-from out", parent.family),
+            ));
+        }
+        settings.family = family;
+        for (key, value) in parent.model {
+            settings.model.entry(key).or_insert(value);
+        }
+        if settings.data.size.is_none() {
+            settings.data.size = parent.data.size;
+        }
+        if settings.data.channels.is_none() {
+            settings.data.channels = parent.data.channels;
+        }
+        Ok(settings)
     }
 
     /// The settings of a folder that was named, if it is a run that may be gone on with.

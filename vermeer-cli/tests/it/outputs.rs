@@ -139,7 +139,7 @@ fn samples_are_written_whole_and_not_over_others() {
             "--out",
             "other",
         ])
-        .ended(4);
+        .ended(2);
     assert_eq!(place.everything(), before);
 }
 

@@ -244,7 +244,16 @@ fn find(root: &Path) -> Result<Vec<Found>> {
             if kind.is_symlink() {
                 match fs::metadata(&path) {
                     Ok(target) => kind = target.file_type(),
-                    Err(e) if is_image(&name) => return Err(Error::io(&path, e)),
+                    // A link to nothing is an image that cannot be read: whoever reads it says so.
+                    Err(_) if is_image(&name) => {
+                        let name = format!("{prefix}{name}");
+                        found.push(Found {
+                            path,
+                            name,
+                            split: None,
+                        });
+                        continue;
+                    }
                     Err(_) => continue,
                 }
             }

@@ -730,7 +730,21 @@ impl DiffusionPipeline {
         Tensor::<1>::from_floats(&z[..], &self.device).reshape([numbers.len(), c, h, w])
     }
 
-    fn finish(x: Tensor<4>) -> Result<Answer> {
+    /// Signed samples as unit images. The published 28×28 network does not see a constant added
+    /// to its input, so the brightness of its samples drifts by several units; each one is
+    /// brought to the full range by its own minimum and maximum, as its authors show them.
+    fn finish(&self, x: Tensor<4>) -> Result<Answer> {
+        let x = match self.config.network {
+            DiffusionNetwork::Unet => x,
+            DiffusionNetwork::Pulfer28 => {
+                let [n, c, h, w] = x.dims();
+                let flat = x.reshape([n, c * h * w]);
+                let low = flat.clone().min_dim(1);
+                let span = flat.clone().max_dim(1).sub(low.clone()).clamp_min(1e-6);
+                let unit = flat.sub(low).div(span);
+                unit.mul_scalar(2.0).sub_scalar(1.0).reshape([n, c, h, w])
+            }
+        };
         let x = x.clamp(-1.0, 1.0);
         Ok(Answer::Images(
             ImageBatch::new(x, Range::Signed)?.to_range(Range::Unit),
@@ -760,7 +774,7 @@ impl Pipeline for DiffusionPipeline {
                         &mut |done, steps| progress(before * steps + done, blocks.len() * steps);
                     self.walk(self.start(block, options.seed), block, options, part)
                 })?;
-                Self::finish(x)
+                self.finish(x)
             }
             Request::Interpolate {
                 from,
@@ -793,7 +807,7 @@ impl Pipeline for DiffusionPipeline {
                         &mut |done, steps| progress(before * steps + done, blocks * steps);
                     self.walk(x, &numbers, &options, part)
                 })?;
-                Self::finish(x)
+                self.finish(x)
             }
             Request::Reconstruct(_) | Request::Encode(_) => {
                 Err(unsupported("diffusion", request.task(), self.tasks()))

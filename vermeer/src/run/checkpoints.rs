@@ -113,6 +113,13 @@ impl Checkpoints {
         } else {
             folder
         };
+        if !folder.exists() {
+            let steps: Vec<String> = self.list().iter().map(u64::to_string).collect();
+            return Err(Error::settings(
+                format!("there is no checkpoint of step {step}"),
+                format!("there are those of steps {}", steps.join(", ")),
+            ));
+        }
         Checkpoint::read(&folder, step)
     }
 
@@ -122,10 +129,9 @@ impl Checkpoints {
     /// When none was named best, or it is missing or damaged.
     pub fn load_best(&self) -> Result<Checkpoint> {
         let step = self.best_step().ok_or_else(|| {
-            Error::checkpoint(
-                self.dir.join(BEST),
-                "names no checkpoint: the run has no validation curve yet",
-                "use the latest checkpoint, or train with a validation split",
+            Error::settings(
+                "the run has no best checkpoint: no validation loss has been measured",
+                "use the latest checkpoint or that of a step (a GAN has no loss to be best at)",
             )
         })?;
         self.load(step)

@@ -110,26 +110,49 @@ impl Plan {
         let validation: Arc<dyn Source> =
             Arc::new(Subset::new(validation, order, Split::Validation));
 
-        let first = train.get(0)?.image;
-        let (height, width) = (first.height(), first.width());
+        let survey = Survey::of(&train, &validation)?;
+        let (height, width) = survey.typical();
         let size = match settings.data.size {
             Some(size) => size.sides(),
-            None => family.natural_size(&settings.model, height, width)?,
+            None => {
+                let (height, width) = capped(height, width);
+                family.natural_size(&settings.model, height, width)?
+            }
         };
-        if settings.data.size.is_none() && size != (height, width) {
-            notes.push(format!("images of {height}×{width} are brought to {}×{}, the nearest size the family accepts", size.0, size.1));
-        }
-        let smaller =
-            height <= size.0 && width <= size.1 && size.0 - height <= 8 && size.1 - width <= 8;
-        let fit = settings
-            .data
-            .fit
-            .unwrap_or(if smaller { Fit::Pad } else { Fit::Crop });
-        let channels = match (settings.data.channels, widest(&train, &validation)?) {
+        let near = height <= size.0
+            && width <= size.1
+            && size.0 - height <= NEAR
+            && size.1 - width <= NEAR;
+        let fit = settings.data.fit.unwrap_or(match survey.uniform() && near {
+            true => Fit::Pad,
+            false => Fit::Crop,
+        });
+        let channels = match (settings.data.channels, survey.widest) {
             (Some(channels), _) => channels,
             (None, widest) if widest >= 3 => 3,
             (None, _) => 1,
         };
+        if size != (height, width) || !survey.uniform() {
+            let found = match survey.uniform() {
+                true => format!("images are {height} high and {width} wide"),
+                false => format!("image sizes differ, around {height} high and {width} wide"),
+            };
+            let how = match fit {
+                Fit::Crop => "scaled and cropped",
+                Fit::Stretch => "stretched",
+                Fit::Pad => "padded",
+            };
+            notes.push(format!(
+                "{found}; they are {how} to {} high and {} wide (data.size, data.fit)",
+                size.0, size.1
+            ));
+        }
+        notes.push(format!(
+            "{} images to train on, {} to validate on, {} channel(s)",
+            train.len(),
+            validation.len(),
+            channels
+        ));
         settings.data.size = Some(if size.0 == size.1 {
             Size::Square(size.0)
         } else {
@@ -254,30 +277,81 @@ impl Plan {
 /// The "epoch" whose order validation images have; no training run reaches it.
 const VALIDATION_ORDER: u64 = u64::MAX;
 
+/// Images this many pixels smaller than the model's are padded and not enlarged.
+const NEAR: usize = 8;
+
+/// The longest side that is chosen without being asked: networks and batches of larger images
+/// need memory that should be a decision.
+const LONGEST_SIDE: usize = 128;
+
+/// The sides scaled down so that the longer one is at most [`LONGEST_SIDE`].
+fn capped(height: usize, width: usize) -> (usize, usize) {
+    let longest = height.max(width);
+    match longest > LONGEST_SIDE {
+        true => (
+            (height * LONGEST_SIDE).div_ceil(longest),
+            (width * LONGEST_SIDE).div_ceil(longest),
+        ),
+        false => (height, width),
+    }
+}
+
 /// Sets of up to this many images are read whole before a run starts, so that a file that cannot
 /// be read ends the run before it leaves anything behind.
 const CHECKED: usize = 20_000;
 
-/// The largest number of channels of the images: of all of them in small sets, of a few in large ones.
-fn widest(train: &Arc<dyn Source>, validation: &Arc<dyn Source>) -> Result<usize> {
-    let mut widest = 0;
-    for source in [train, validation] {
-        let stride = if source.len() <= CHECKED {
-            1
-        } else {
-            source.len().div_ceil(64)
+/// What the images are like: all of them in small sets, a few in large ones.
+struct Survey {
+    /// The largest number of channels.
+    widest: usize,
+    /// Heights and widths, each sorted.
+    sides: [Vec<usize>; 2],
+}
+
+impl Survey {
+    fn of(train: &Arc<dyn Source>, validation: &Arc<dyn Source>) -> Result<Self> {
+        let mut survey = Self {
+            widest: 0,
+            sides: [vec![], vec![]],
         };
-        let indices: Vec<usize> = (0..source.len()).step_by(stride).collect();
-        // In parallel, but the first failure in the order of the set is the one reported.
-        let channels: Vec<Result<usize>> = indices
-            .par_iter()
-            .map(|index| Ok(source.get(*index)?.image.channels()))
-            .collect();
-        for count in channels {
-            widest = widest.max(count?);
+        for source in [train, validation] {
+            let stride = match source.len() <= CHECKED {
+                true => 1,
+                false => source.len().div_ceil(64),
+            };
+            let indices: Vec<usize> = (0..source.len()).step_by(stride).collect();
+            // In parallel, but the first failure in the order of the set is the one reported.
+            let shapes: Vec<Result<[usize; 3]>> = indices
+                .par_iter()
+                .map(|index| {
+                    let image = source.get(*index)?.image;
+                    Ok([image.channels(), image.height(), image.width()])
+                })
+                .collect();
+            for shape in shapes {
+                let [channels, height, width] = shape?;
+                survey.widest = survey.widest.max(channels);
+                survey.sides[0].push(height);
+                survey.sides[1].push(width);
+            }
         }
+        survey
+            .sides
+            .iter_mut()
+            .for_each(|sides| sides.sort_unstable());
+        Ok(survey)
     }
-    Ok(widest)
+
+    /// Median height and width.
+    fn typical(&self) -> (usize, usize) {
+        let median = |sides: &[usize]| sides[sides.len() / 2];
+        (median(&self.sides[0]), median(&self.sides[1]))
+    }
+
+    /// Whether all images have one size.
+    fn uniform(&self) -> bool {
+        self.sides.iter().all(|sides| sides.first() == sides.last())
+    }
 }
 
 /// Peak resident memory of this process in MiB, from `/proc/self/status`.
@@ -286,4 +360,22 @@ fn peak_memory_mib() -> Option<f64> {
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kib / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sides_are_capped_with_their_ratio() {
+        for (sides, expected) in [
+            ((28, 28), (28, 28)),
+            ((112, 92), (112, 92)),
+            ((630, 630), (128, 128)),
+            ((1192, 1502), (102, 128)),
+            ((400, 100), (128, 32)),
+        ] {
+            assert_eq!(capped(sides.0, sides.1), expected);
+        }
+    }
 }

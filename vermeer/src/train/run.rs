@@ -66,7 +66,12 @@ impl Training {
         let mut trainer = plan.trainer()?;
         let mut parent_name = None;
         if let Some((name, weights)) = parent {
-            trainer.start_from(&weights)?;
+            trainer.start_from(&weights).map_err(|error| {
+                Error::settings(
+                    format!("the weights of {name} do not fit these settings: {error}"),
+                    "leave [model], data.size and data.channels as the parent run has them",
+                )
+            })?;
             parent_name = Some(name);
         }
         let examined = examined(&plan)?;
@@ -78,7 +83,7 @@ impl Training {
             let mut record = RunRecord::new(&plan.settings.name, &plan.settings.family);
             record.argv = argv;
             record.seed = plan.settings.seed;
-            record.device = format!("{:?}", plan.device);
+            record.device = crate::device::name(&plan.device);
             record.config_digest = crate::sha256_hex(text.as_bytes());
             record.data_digest = Some(plan.data_digest.clone());
             record.parent = parent_name;

@@ -77,7 +77,8 @@ pub struct DataSettings {
     pub labels: Option<PathBuf>,
     /// Share of the images kept for validation where the source has no such part. Default 0.05.
     pub validation: f64,
-    /// One number, or `[height, width]`; the family's nearest to the first image when absent.
+    /// One number, or `[height, width]`; when absent, the family's nearest to the median image,
+    /// its longer side at most 128.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<Size>,
     /// 1 or 3; what the images have when absent.

@@ -259,7 +259,7 @@ fn summary(name: &str, probabilities: &[Vec<f32>]) -> Row {
         name: name.to_owned(),
         images: probabilities.len(),
         confident_share: confident as f64 / total,
-        entropy_bits: shares.map(|share| -share * share.log2()).sum(),
+        entropy_bits: shares.map(|share| share * share.recip().log2()).sum(),
         histogram,
     }
 }
