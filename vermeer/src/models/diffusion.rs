@@ -332,6 +332,14 @@ impl Family for Diffusion {
                 format!("levels are 0 to {}", levels - 1),
             );
         }
+        if config.framework != Framework::Ddpm
+            && (config.prediction != Prediction::Eps || config.schedule != NoiseSchedule::Linear)
+        {
+            return wrong(
+                "model.prediction and model.schedule belong to framework = \"ddpm\"".into(),
+                "leave them out; flow and edm have their own".into(),
+            );
+        }
         if config.conditional && spec.classes.len() < 2 {
             return wrong(
                 "model.conditional needs labels, and the data have none".into(),
