@@ -7,8 +7,7 @@
 //! calibration error (15 bins of equal width, Guo et al., 2017).
 
 use burn::module::{Module, Param, ParamId};
-use burn::nn::conv::Conv2d;
-use burn::nn::{Linear, PaddingConfig2d};
+use burn::nn::Linear;
 use burn::prelude::*;
 use burn::tensor::TensorData;
 use burn::tensor::activation::{relu, softmax};
@@ -16,6 +15,8 @@ use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
 use safetensors::SafeTensors;
 use sha2::{Digest, Sha256};
+use vermeer_kernels::ConvOptions;
+use vermeer_kernels::nn::Conv2d;
 
 use crate::{ImageBatch, ImageError, Range, Result};
 
@@ -82,11 +83,10 @@ impl Judge {
                     [to, from, 5, 5],
                 )?,
                 bias: Some(param(device, &mut tensor, &format!("{name}.bias"), [to])?),
-                stride: [1, 1],
-                kernel_size: [5, 5],
-                dilation: [1, 1],
-                groups: 1,
-                padding: PaddingConfig2d::Explicit(padding, padding, padding, padding),
+                options: ConvOptions {
+                    padding: [padding; 2],
+                    ..ConvOptions::default()
+                },
             })
         };
         let (conv1, conv2) = (conv("conv1", 1, 16, 2)?, conv("conv2", 16, 32, 0)?);

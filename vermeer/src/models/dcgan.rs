@@ -13,11 +13,12 @@
 //! | logits | `[n]` | any; larger means "real" |
 
 use burn::module::{Module, Param};
-use burn::nn::conv::{Conv2d, ConvTranspose2d};
 use burn::prelude::*;
-use burn::tensor::activation::{leaky_relu, tanh};
+use burn::tensor::activation::tanh;
 use serde::{Deserialize, Serialize};
 use vermeer_image::{ImageBatch, Range};
+use vermeer_kernels::leaky_relu;
+use vermeer_kernels::nn::{Conv2d, ConvTranspose2d};
 
 use crate::data::HostBatch;
 use crate::loss::adversarial::Adversarial;
@@ -190,7 +191,9 @@ impl Generator {
         let mut x = z.reshape([n, latent, 1, 1]);
         for block in &self.blocks {
             // 4×4 first, then twice the size with half the channels
-            x = leaky_relu(block.norm.forward(block.conv.forward(x), mode), self.slope);
+            x = block
+                .norm
+                .forward_leaky(block.conv.forward(x), mode, self.slope);
         }
         tanh(self.out.forward(x))
     }
@@ -223,10 +226,11 @@ impl Discriminator {
         let mut x = x;
         for (i, block) in self.blocks.iter().enumerate() {
             x = convolve(&block.conv, x, spectra.get(i));
-            if let Some(norm) = &block.norm {
-                x = norm.forward(x, mode);
-            }
-            x = leaky_relu(x, SLOPE); // half the size, twice the channels
+            // half the size, twice the channels
+            x = match &block.norm {
+                Some(norm) => norm.forward_leaky(x, mode, SLOPE),
+                None => leaky_relu(x, SLOPE),
+            };
         }
         let logits = convolve(&self.out, x, spectra.get(self.blocks.len())); // [n, 1, 1, 1]
         let n = logits.dims()[0];

@@ -13,11 +13,11 @@
 
 use burn::module::{Module, Param};
 use burn::nn::Linear;
-use burn::nn::conv::{Conv2d, ConvTranspose2d};
 use burn::prelude::*;
 use burn::tensor::activation::{relu, sigmoid};
 use serde::{Deserialize, Serialize};
 use vermeer_image::{ImageBatch, Range};
+use vermeer_kernels::nn::{Conv2d, ConvTranspose2d};
 
 use crate::data::HostBatch;
 use crate::loss::likelihood::{
@@ -223,7 +223,7 @@ impl Decoder {
         };
         let h = h.reshape([
             -1,
-            first.channels[0] as i32,
+            first.weight.dims()[0] as i32,
             (height / 4) as i32,
             (width / 4) as i32,
         ]);

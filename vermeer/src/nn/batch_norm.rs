@@ -3,7 +3,7 @@
 use burn::module::Param;
 use burn::module::RunningState;
 use burn::prelude::*;
-use burn::tensor::module::{batch_norm, batch_norm_train};
+use vermeer_kernels::{batch_norm, batch_norm_train};
 
 use super::Init;
 
@@ -53,14 +53,23 @@ impl BatchNorm {
 
     /// Normalises `x`; in [`Mode::Train`] also updates the running statistics.
     pub fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
-        let (gamma, beta) = (self.gamma.val(), self.beta.val());
+        self.normalise(x, mode, None)
+    }
+
+    /// As [`BatchNorm::forward`], with leaky ReLU behind; a slope of 0 is ReLU.
+    pub fn forward_leaky(&self, x: Tensor<4>, mode: Mode, slope: f64) -> Tensor<4> {
+        self.normalise(x, mode, Some(slope))
+    }
+
+    fn normalise(&self, x: Tensor<4>, mode: Mode, slope: Option<f64>) -> Tensor<4> {
+        let affine = [self.gamma.val(), self.beta.val()];
         if mode == Mode::Use {
-            let (mean, var) = (self.running_mean.value(), self.running_var.value());
-            return batch_norm(x, gamma, beta, mean, var, EPSILON);
+            let running = [self.running_mean.value(), self.running_var.value()];
+            return batch_norm(x, running, affine, EPSILON, slope);
         }
         let [n, _, h, w] = x.dims();
         let count = (n * h * w) as f64;
-        let result = batch_norm_train(x, gamma, beta, EPSILON);
+        let result = batch_norm_train(x, affine, EPSILON, slope);
         let unbiased = result.variance.mul_scalar(count / (count - 1.0).max(1.0));
         blend(&self.running_mean, result.mean);
         blend(&self.running_var, unbiased);

@@ -5,10 +5,11 @@
 //! a stream keyed by the run's seed and the parameter's path.
 
 use burn::module::{Param, ParamId};
-use burn::nn::conv::{Conv2d, ConvTranspose2d};
-use burn::nn::{Embedding, GroupNorm, Linear, PaddingConfig2d};
+use burn::nn::{Embedding, GroupNorm, Linear};
 use burn::prelude::*;
 use burn::tensor::TensorData;
+use vermeer_kernels::ConvOptions;
+use vermeer_kernels::nn::{Conv2d, ConvTranspose2d};
 
 use crate::random::{Purpose, Stream, digest, stream};
 
@@ -141,11 +142,11 @@ impl Init {
         Conv2d {
             weight: self.weight([outputs, inputs, kernel, kernel], fan_in, law),
             bias: bias.then(|| self.bias(outputs, fan_in, law)),
-            stride: [stride; 2],
-            kernel_size: [kernel; 2],
-            dilation: [1; 2],
-            groups: 1,
-            padding: PaddingConfig2d::Explicit(padding, padding, padding, padding),
+            options: ConvOptions {
+                stride: [stride; 2],
+                padding: [padding; 2],
+                ..ConvOptions::default()
+            },
         }
     }
 
@@ -165,13 +166,12 @@ impl Init {
         ConvTranspose2d {
             weight: self.weight([inputs, outputs, kernel, kernel], fan_in, law),
             bias: bias.then(|| self.bias(outputs, fan_in, law)),
-            stride: [stride; 2],
-            kernel_size: [kernel; 2],
-            dilation: [1; 2],
-            groups: 1,
-            padding: [padding; 2],
+            options: ConvOptions {
+                stride: [stride; 2],
+                padding: [padding; 2],
+                ..ConvOptions::default()
+            },
             padding_out: [0; 2],
-            channels: [inputs, outputs],
         }
     }
 

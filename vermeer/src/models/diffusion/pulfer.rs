@@ -2,10 +2,10 @@
 //! LayerNorm over [channel, height, width], a stored table of time codes, no attention.
 
 use burn::module::{Module, Param};
-use burn::nn::conv::{Conv2d, ConvTranspose2d};
 use burn::nn::{Embedding, Linear};
 use burn::prelude::*;
 use burn::tensor::activation::silu;
+use vermeer_kernels::nn::{Conv2d, ConvTranspose2d};
 
 use crate::nn::{Init, Law};
 

@@ -2,10 +2,10 @@
 //! concatenation (Ho et al., 2020; one attention head, GroupNorm).
 
 use burn::module::Module;
-use burn::nn::conv::Conv2d;
 use burn::nn::{Embedding, GroupNorm, Linear};
 use burn::prelude::*;
 use burn::tensor::activation::{silu, softmax};
+use vermeer_kernels::nn::Conv2d;
 
 use crate::nn::{Init, Law};
 

@@ -1,0 +1,212 @@
+//! The sizes of a convolution, and which source pixel meets which weight.
+
+/// A two-dimensional convolution: `[n, h, w, c] → [n, oh, ow, k]`.
+///
+/// The transposed convolution with the same sizes is the gradient of this one: it goes from the
+/// output's shape to the input's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Images.
+    pub n: usize,
+    /// Height and width of the input.
+    pub input: [usize; 2],
+    /// Height and width of the output.
+    pub output: [usize; 2],
+    /// Channels of the input.
+    pub c: usize,
+    /// Channels of the output.
+    pub k: usize,
+    /// Height and width of the kernel.
+    pub kernel: [usize; 2],
+    /// Step of the kernel over the input.
+    pub stride: [usize; 2],
+    /// Zeros around the input.
+    pub padding: [usize; 2],
+    /// Distance of the kernel's taps.
+    pub dilation: [usize; 2],
+    /// Groups of channels that do not see each other.
+    pub groups: usize,
+}
+
+/// One weight of the kernel in one phase: where its source pixel lies from the phase's base.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tap {
+    pub(crate) dy: isize,
+    pub(crate) dx: isize,
+    /// Index in the kernel, row by row.
+    pub(crate) index: usize,
+}
+
+/// Positions of the result that meet the same taps: `rows × cols` of each image.
+///
+/// Position `(i, j)` is the result's pixel `first + (i, j) · step`, and tap `t` reads the
+/// source's pixel `(i, j) · source_step + (dy, dx)` where that exists, else zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Phase {
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
+    pub(crate) first: [usize; 2],
+    pub(crate) step: [usize; 2],
+    pub(crate) source_step: [usize; 2],
+    pub(crate) taps: Vec<Tap>,
+}
+
+impl Geometry {
+    /// The number of weights of one filter in one channel.
+    pub(crate) fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// The output's height and width: `(in + 2p − d(k − 1) − 1)/s + 1`.
+    ///
+    /// `None` where the kernel is larger than the padded input.
+    pub fn output_size(
+        input: [usize; 2],
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        padding: [usize; 2],
+        dilation: [usize; 2],
+    ) -> Option<[usize; 2]> {
+        let side = |i: usize| {
+            let reach = dilation[i] * (kernel[i] - 1) + 1;
+            let room = (input[i] + 2 * padding[i]).checked_sub(reach)?;
+            Some(room / stride[i] + 1)
+        };
+        Some([side(0)?, side(1)?])
+    }
+
+    /// The one phase of the convolution itself.
+    pub(crate) fn forward_phase(&self) -> Phase {
+        let at = |i: usize, axis: usize| {
+            (i * self.dilation[axis]) as isize - self.padding[axis] as isize
+        };
+        let taps = (0..self.taps())
+            .map(|index| Tap {
+                dy: at(index / self.kernel[1], 0),
+                dx: at(index % self.kernel[1], 1),
+                index,
+            })
+            .collect();
+        Phase {
+            rows: self.output[0],
+            cols: self.output[1],
+            first: [0, 0],
+            step: [1, 1],
+            source_step: self.stride,
+            taps,
+        }
+    }
+
+    /// The phases of the gradient to the input, one for each remainder of the stride.
+    pub(crate) fn backward_phases(&self) -> Vec<Phase> {
+        let [sh, sw] = self.stride;
+        let mut phases = vec![];
+        for (y, x) in (0..sh).flat_map(|y| (0..sw).map(move |x| (y, x))) {
+            let count = |axis: usize, from: usize| {
+                self.input[axis]
+                    .saturating_sub(from)
+                    .div_ceil(self.stride[axis])
+            };
+            // input = output · s + kernel · d − p, so output = (input + p − kernel · d) / s
+            let along = |axis: usize, from: usize| -> Vec<(usize, isize)> {
+                let s = self.stride[axis] as isize;
+                (0..self.kernel[axis])
+                    .filter_map(|i| {
+                        let gap = (from + self.padding[axis]) as isize
+                            - (i * self.dilation[axis]) as isize;
+                        (gap.rem_euclid(s) == 0).then(|| (i, gap.div_euclid(s)))
+                    })
+                    .collect()
+            };
+            let (ys, xs) = (along(0, y), along(1, x));
+            let taps = ys
+                .iter()
+                .flat_map(|&(i, dy)| xs.iter().map(move |&(j, dx)| (i, j, dy, dx)))
+                .map(|(i, j, dy, dx)| Tap {
+                    dy,
+                    dx,
+                    index: i * self.kernel[1] + j,
+                })
+                .collect();
+            let (rows, cols) = (count(0, y), count(1, x));
+            if rows > 0 && cols > 0 {
+                phases.push(Phase {
+                    rows,
+                    cols,
+                    first: [y, x],
+                    step: self.stride,
+                    source_step: [1, 1],
+                    taps,
+                });
+            }
+        }
+        phases
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_product_of_the_gradient_is_one_of_the_forward_pass() {
+        for (kernel, stride, padding, dilation) in [
+            (4, 2, 1, 1),
+            (3, 1, 1, 1),
+            (3, 2, 0, 2),
+            (1, 3, 0, 1),
+            (5, 3, 2, 1),
+        ] {
+            let input = [11, 9];
+            let two = |x| [x; 2];
+            let output =
+                Geometry::output_size(input, two(kernel), two(stride), two(padding), two(dilation))
+                    .unwrap();
+            let g = Geometry {
+                n: 1,
+                input,
+                output,
+                c: 1,
+                k: 1,
+                kernel: two(kernel),
+                stride: two(stride),
+                padding: two(padding),
+                dilation: two(dilation),
+                groups: 1,
+            };
+            // (result pixel, source pixel, tap)
+            let products = |phase: &Phase, source: [usize; 2]| {
+                let mut all = vec![];
+                for (i, j) in (0..phase.rows).flat_map(|i| (0..phase.cols).map(move |j| (i, j))) {
+                    for tap in &phase.taps {
+                        let y = (i * phase.source_step[0]) as isize + tap.dy;
+                        let x = (j * phase.source_step[1]) as isize + tap.dx;
+                        if (0..source[0] as isize).contains(&y)
+                            && (0..source[1] as isize).contains(&x)
+                        {
+                            all.push((
+                                [
+                                    phase.first[0] + i * phase.step[0],
+                                    phase.first[1] + j * phase.step[1],
+                                ],
+                                [y as usize, x as usize],
+                                tap.index,
+                            ));
+                        }
+                    }
+                }
+                all
+            };
+            let mut forward = products(&g.forward_phase(), input);
+            let mut backward: Vec<_> = g
+                .backward_phases()
+                .iter()
+                .flat_map(|phase| products(phase, output))
+                .map(|(result, source, tap)| (source, result, tap))
+                .collect();
+            forward.sort_unstable();
+            backward.sort_unstable();
+            assert_eq!(forward, backward, "kernel {kernel} stride {stride}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Fast arithmetic on processors that Burn lacks, reached through Burn's extension door.
+//!
+//! Convolutions and normalisation of `f32` images on the `flex` backend are computed here,
+//! channels last, with the widest vectors the processor has; everything else goes to Burn's own
+//! operations, and so does everything with `VERMEER_KERNELS=burn`. The functions take and give
+//! Burn's tensors `[n, c, h, w]`, whose strides say how they lie in memory: a result of these
+//! kernels lies channels last, and stays so from layer to layer.
+//!
+//! [`conv`] and [`norm`] are the arithmetic on slices.
+
+pub mod conv;
+mod door;
+mod flex;
+mod isa;
+mod memory;
+pub mod nn;
+pub mod norm;
+mod simd;
+mod tensor;
+
+pub use isa::{ISA_VARIABLE, Isa};
+pub use tensor::{
+    BatchNormResult, ConvOptions, KERNELS_VARIABLE, batch_norm, batch_norm_train, conv_transpose2d,
+    conv2d, leaky_relu,
+};

@@ -1,0 +1,247 @@
+//! The operations on Burn's tensors: these kernels where they apply, else Burn's own.
+
+use std::sync::OnceLock;
+
+use burn::backend::Dispatch;
+use burn::prelude::*;
+use burn::tensor::ops::{ConvOptions as BurnConvOptions, ConvTransposeOptions};
+use burn::tensor::{DType, activation, module};
+
+use crate::conv::Geometry;
+use crate::door::Door;
+use crate::norm::Normalisation;
+
+/// The environment variable that switches these kernels off: `VERMEER_KERNELS=burn`.
+pub const KERNELS_VARIABLE: &str = "VERMEER_KERNELS";
+
+/// Whether these kernels compute on the device of `x`.
+fn ours<const D: usize>(x: &Tensor<D>) -> bool {
+    static ON: OnceLock<bool> = OnceLock::new();
+    let on = *ON.get_or_init(|| match std::env::var(KERNELS_VARIABLE).as_deref() {
+        Ok("burn") => false,
+        Ok("vermeer") | Err(_) => true,
+        Ok(other) => panic!("{KERNELS_VARIABLE}={other}: it is `vermeer` or `burn`"),
+    });
+    on && x.dtype() == DType::F32 && x.device().without_autodiff() == Device::flex()
+}
+
+/// How a kernel moves over an image: the numbers of PyTorch's `conv2d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvOptions {
+    /// Step over the input.
+    pub stride: [usize; 2],
+    /// Zeros around the input.
+    pub padding: [usize; 2],
+    /// Distance of the kernel's taps.
+    pub dilation: [usize; 2],
+    /// Groups of channels that do not see each other.
+    pub groups: usize,
+}
+
+impl Default for ConvOptions {
+    fn default() -> Self {
+        Self {
+            stride: [1; 2],
+            padding: [0; 2],
+            dilation: [1; 2],
+            groups: 1,
+        }
+    }
+}
+
+/// `[n, c, h, w], [k, c / groups, kh, kw] → [n, k, oh, ow]`,
+/// `oh = (h + 2p − d(kh − 1) − 1)/s + 1`.
+///
+/// # Panics
+/// When the channels of `x`, weight and groups do not agree, or the kernel is larger than the
+/// padded image.
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    options: ConvOptions,
+) -> Tensor<4> {
+    let ConvOptions {
+        stride,
+        padding,
+        dilation,
+        groups,
+    } = options;
+    if !ours(&x) {
+        let options = BurnConvOptions::new(stride, padding, dilation, groups);
+        return module::conv2d(x, weight, bias, options);
+    }
+    let ([n, c, h, w], [k, depth, kh, kw]) = (x.dims(), weight.dims());
+    assert!(
+        groups > 0 && c == depth * groups && k % groups == 0,
+        "a weight {:?} with {groups} groups does not fit an image of {c} channels",
+        weight.dims()
+    );
+    let output = Geometry::output_size([h, w], [kh, kw], stride, padding, dilation);
+    let g = Geometry {
+        n,
+        input: [h, w],
+        output: output.unwrap_or_else(|| {
+            panic!("a kernel of {kh}×{kw} is larger than the padded image of {h}×{w}")
+        }),
+        c,
+        k,
+        kernel: [kh, kw],
+        stride,
+        padding,
+        dilation,
+        groups,
+    };
+    let bias = bias.unwrap_or_else(|| Tensor::zeros([k], &x.device()));
+    Tensor::from_dispatch(Dispatch::convolve(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+        g,
+    ))
+}
+
+/// `[n, k, h, w], [k, c / groups, kh, kw] → [n, c, oh, ow]`,
+/// `oh = (h − 1)s − 2p + d(kh − 1) + out + 1`, where `out` is `padding_out`.
+///
+/// # Panics
+/// When the channels of `x`, weight and groups do not agree, or the result would be empty.
+pub fn conv_transpose2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    options: ConvOptions,
+    padding_out: [usize; 2],
+) -> Tensor<4> {
+    let ConvOptions {
+        stride,
+        padding,
+        dilation,
+        groups,
+    } = options;
+    if !ours(&x) {
+        let options = ConvTransposeOptions::new(stride, padding, padding_out, dilation, groups);
+        return module::conv_transpose2d(x, weight, bias, options);
+    }
+    let ([n, k, h, w], [inputs, width, kh, kw]) = (x.dims(), weight.dims());
+    assert!(
+        groups > 0 && k == inputs && k % groups == 0,
+        "a weight {:?} with {groups} groups does not fit an image of {k} channels",
+        weight.dims()
+    );
+    let side = |i: usize, size: usize, kernel: usize| {
+        let whole = (size - 1) * stride[i] + dilation[i] * (kernel - 1) + padding_out[i] + 1;
+        whole.checked_sub(2 * padding[i]).filter(|side| *side > 0)
+    };
+    let (Some(height), Some(width_out)) = (side(0, h, kh), side(1, w, kw)) else {
+        panic!("a padding of {padding:?} leaves nothing of an image of {h}×{w}")
+    };
+    let c = width * groups;
+    let g = Geometry {
+        n,
+        input: [height, width_out],
+        output: [h, w],
+        c,
+        k,
+        kernel: [kh, kw],
+        stride,
+        padding,
+        dilation,
+        groups,
+    };
+    let bias = bias.unwrap_or_else(|| Tensor::zeros([c], &x.device()));
+    Tensor::from_dispatch(Dispatch::convolve_transposed(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+        g,
+    ))
+}
+
+/// `x` where it is positive, else `slope · x`; slope 0 is ReLU.
+pub fn leaky_relu(x: Tensor<4>, slope: f64) -> Tensor<4> {
+    if !ours(&x) {
+        return activation::leaky_relu(x, slope);
+    }
+    Tensor::from_dispatch(Dispatch::leak(x.into_dispatch(), slope as f32))
+}
+
+/// Batch normalisation with given statistics, then leaky ReLU where a slope is given:
+/// `[n, c, h, w]` and four times `[c]`. No gradient flows to mean and variance.
+pub fn batch_norm(
+    x: Tensor<4>,
+    [mean, variance]: [Tensor<1>; 2],
+    [gamma, beta]: [Tensor<1>; 2],
+    epsilon: f64,
+    slope: Option<f64>,
+) -> Tensor<4> {
+    if !ours(&x) {
+        let y = module::batch_norm(x, gamma, beta, mean, variance, epsilon);
+        return slope.map_or(y.clone(), |slope| activation::leaky_relu(y, slope));
+    }
+    let options = Normalisation {
+        epsilon: epsilon as f32,
+        slope: slope.unwrap_or(1.0) as f32,
+        of_batch: false,
+    };
+    normalise(x, [mean, variance], [gamma, beta], options)
+}
+
+/// What [`batch_norm_train`] gives.
+#[derive(Clone, Debug)]
+pub struct BatchNormResult {
+    /// The normalised images, `[n, c, h, w]`.
+    pub output: Tensor<4>,
+    /// The batch's mean, `[c]`, without gradient.
+    pub mean: Tensor<1>,
+    /// The batch's biased variance, `[c]`, without gradient.
+    pub variance: Tensor<1>,
+}
+
+/// Batch normalisation with the statistics of the batch, then leaky ReLU where a slope is given.
+pub fn batch_norm_train(
+    x: Tensor<4>,
+    [gamma, beta]: [Tensor<1>; 2],
+    epsilon: f64,
+    slope: Option<f64>,
+) -> BatchNormResult {
+    if !ours(&x) {
+        let result = module::batch_norm_train(x, gamma, beta, epsilon);
+        return BatchNormResult {
+            output: match slope {
+                Some(slope) => activation::leaky_relu(result.output, slope),
+                None => result.output,
+            },
+            mean: result.mean,
+            variance: result.variance,
+        };
+    }
+    let (mean, variance) = Dispatch::channel_moments(x.clone().into_dispatch());
+    let (mean, variance) = (Tensor::from_dispatch(mean), Tensor::from_dispatch(variance));
+    let options = Normalisation {
+        epsilon: epsilon as f32,
+        slope: slope.unwrap_or(1.0) as f32,
+        of_batch: true,
+    };
+    BatchNormResult {
+        output: normalise(x, [mean.clone(), variance.clone()], [gamma, beta], options),
+        mean,
+        variance,
+    }
+}
+
+fn normalise(
+    x: Tensor<4>,
+    [mean, variance]: [Tensor<1>; 2],
+    [gamma, beta]: [Tensor<1>; 2],
+    options: Normalisation,
+) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::normalise(
+        x.into_dispatch(),
+        mean.into_dispatch(),
+        variance.into_dispatch(),
+        gamma.into_dispatch(),
+        beta.into_dispatch(),
+        options,
+    ))
+}

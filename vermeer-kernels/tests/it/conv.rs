@@ -1,0 +1,170 @@
+//! Convolutions against their definition, on every instruction set of this processor.
+
+use vermeer_kernels::Isa;
+use vermeer_kernels::conv::{self, Geometry};
+
+use crate::naive;
+use crate::numbers::{Numbers, distance};
+
+/// The bound on ‖out − ref‖/‖ref‖ of the direct algorithm for the sizes below (at most 2,000
+/// products a result): f32 sums of n random terms err by about √n · 2⁻²⁴ ≈ 3e-6.
+const BOUND: f64 = 3e-6;
+
+fn geometry(
+    n: usize,
+    input: [usize; 2],
+    [c, k]: [usize; 2],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+    dilation: [usize; 2],
+    groups: usize,
+) -> Option<Geometry> {
+    let output = Geometry::output_size(input, kernel, stride, padding, dilation)?;
+    Some(Geometry {
+        n,
+        input,
+        output,
+        c,
+        k,
+        kernel,
+        stride,
+        padding,
+        dilation,
+        groups,
+    })
+}
+
+fn check(g: &Geometry, random: &mut Numbers) {
+    let [inputs, outputs, weights] = g.lengths();
+    let x = random.signed(inputs);
+    let y = random.signed(outputs);
+    let w = random.signed(weights);
+    let (bias_k, bias_c) = (random.signed(g.k), random.signed(g.c));
+    let expected = [
+        naive::forward(g, &x, &w, Some(&bias_k)),
+        naive::forward(g, &x, &w, None),
+        naive::backward(g, &y, &w, Some(&bias_c)),
+        naive::backward(g, &y, &w, None),
+        naive::weight_gradient(g, &x, &y),
+    ];
+    for isa in Isa::available() {
+        let found = [
+            conv::forward(isa, g, &x, &w, Some(&bias_k)),
+            conv::forward(isa, g, &x, &w, None),
+            conv::backward(isa, g, &y, &w, Some(&bias_c)),
+            conv::backward(isa, g, &y, &w, None),
+            conv::weight_gradient(isa, g, &x, &y),
+        ];
+        for (what, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            let gap = distance(found, expected);
+            assert!(
+                gap <= BOUND,
+                "{} result {what} of {g:?}: {gap:e}",
+                isa.name()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_table_of_layers_is_right() {
+    let square = |n, side: usize, channels, kernel: usize, stride: usize, padding: usize| {
+        geometry(
+            n,
+            [side; 2],
+            channels,
+            [kernel; 2],
+            [stride; 2],
+            [padding; 2],
+            [1; 2],
+            1,
+        )
+        .unwrap()
+    };
+    let table = [
+        square(2, 8, [64, 64], 3, 1, 1),
+        square(2, 32, [1, 32], 4, 2, 1),
+        square(3, 16, [32, 64], 4, 2, 1),
+        square(2, 4, [128, 1], 4, 1, 0),
+        square(5, 4, [128, 100], 4, 1, 0),
+        square(1, 9, [48, 3], 9, 1, 4),
+        square(1, 7, [3, 96], 7, 2, 3),
+        square(2, 5, [17, 33], 1, 1, 0),
+        square(1, 1, [20, 2], 1, 1, 0),
+        square(1, 6, [40, 4], 3, 1, 1),
+        square(0, 6, [4, 4], 3, 1, 1),
+    ];
+    let mut random = Numbers(1);
+    for g in &table {
+        check(g, &mut random);
+    }
+    let depthwise = geometry(2, [9, 7], [24, 24], [3, 5], [2, 1], [1, 2], [1, 2], 24).unwrap();
+    check(&depthwise, &mut random);
+}
+
+#[test]
+fn any_convolution_is_right() {
+    let mut random = Numbers(2);
+    let mut done = 0;
+    while done < 2000 {
+        let two =
+            |random: &mut Numbers, from, to| [random.between(from, to), random.between(from, to)];
+        let groups = [1, 1, 1, 2, 3][random.between(0, 4)];
+        let most = 70 / groups / random.between(1, 8);
+        let channels = two(&mut random, 1, most.max(1)).map(|c| c * groups);
+        let n = random.between(1, 3);
+        let input = two(&mut random, 1, 9);
+        let kernel = two(&mut random, 1, 5);
+        let stride = two(&mut random, 1, 3);
+        let padding = two(&mut random, 0, 3);
+        let dilation = two(&mut random, 1, 2);
+        let g = geometry(
+            n, input, channels, kernel, stride, padding, dilation, groups,
+        );
+        if let Some(g) = g {
+            check(&g, &mut random);
+            done += 1;
+        }
+    }
+}
+
+#[test]
+fn a_result_depends_neither_on_threads_nor_on_company() {
+    let g = geometry(9, [13, 11], [40, 56], [4, 3], [2, 1], [1; 2], [1; 2], 1).unwrap();
+    let mut random = Numbers(3);
+    let [inputs, outputs, weights] = g.lengths();
+    let (x, y) = (random.signed(inputs), random.signed(outputs));
+    let w = random.signed(weights);
+    for isa in Isa::available() {
+        let all = || {
+            [
+                conv::forward(isa, &g, &x, &w, None),
+                conv::backward(isa, &g, &y, &w, None),
+                conv::weight_gradient(isa, &g, &x, &y),
+            ]
+        };
+        let with = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            pool.install(all)
+        };
+        let one = with(1);
+        assert!(one == with(2) && one == with(5), "{}", isa.name());
+        // The fifth image alone.
+        let alone = Geometry { n: 1, ..g };
+        let [inputs, outputs, _] = alone.lengths();
+        let x = &x[4 * inputs..5 * inputs];
+        let y = &y[4 * outputs..5 * outputs];
+        assert_eq!(
+            conv::forward(isa, &alone, x, &w, None),
+            one[0][4 * outputs..5 * outputs]
+        );
+        assert_eq!(
+            conv::backward(isa, &alone, y, &w, None),
+            one[1][4 * inputs..5 * inputs]
+        );
+    }
+}

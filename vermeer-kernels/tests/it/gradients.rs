@@ -1,0 +1,206 @@
+//! The operations on Burn's tensors: gradients, layouts, and Burn's own results beside.
+
+use burn::prelude::*;
+use burn::tensor::ops::{ConvOptions as BurnConvOptions, ConvTransposeOptions};
+use burn::tensor::{TensorData, Tolerance, module};
+use vermeer_kernels::{
+    ConvOptions, batch_norm, batch_norm_train, conv_transpose2d, conv2d, leaky_relu,
+};
+
+use crate::numbers::Numbers;
+
+fn tensor<const D: usize>(random: &mut Numbers, shape: [usize; D]) -> Tensor<D> {
+    constant(random, shape).require_grad()
+}
+
+fn constant<const D: usize>(random: &mut Numbers, shape: [usize; D]) -> Tensor<D> {
+    let values = random.signed(shape.iter().product());
+    Tensor::from_data(TensorData::new(values, shape), &Device::flex().autodiff())
+}
+
+/// The same numbers with channels last in memory.
+fn channels_last(x: Tensor<4>) -> Tensor<4> {
+    let x = x.permute([0, 2, 3, 1]).mul_scalar(1.0);
+    let [n, h, w, c] = x.dims();
+    x.reshape([n, h, w * c])
+        .reshape([n, h, w, c])
+        .permute([0, 3, 1, 2])
+}
+
+fn same(a: TensorData, b: TensorData) {
+    a.assert_approx_eq::<f32>(&b, Tolerance::rel_abs(1e-4, 1e-4));
+}
+
+#[test]
+fn convolutions_and_gradients_are_those_of_burn() {
+    let mut random = Numbers(6);
+    for (c, k, kernel, stride, padding, groups) in [
+        (3, 20, 3, 1, 1, 1),
+        (20, 6, 4, 2, 1, 2),
+        (5, 1, 4, 1, 0, 1),
+        (32, 40, 1, 2, 0, 4),
+    ] {
+        let options = ConvOptions {
+            stride: [stride; 2],
+            padding: [padding; 2],
+            dilation: [1; 2],
+            groups,
+        };
+        let x = tensor(&mut random, [2, c, 7, 6]);
+        let w = tensor(&mut random, [k, c / groups, kernel, kernel]);
+        let b = tensor(&mut random, [k]);
+        let burn_options = BurnConvOptions::new([stride; 2], [padding; 2], [1; 2], groups);
+        for last in [false, true] {
+            let burn_options = burn_options.clone();
+            let theirs = module::conv2d(x.clone(), w.clone(), Some(b.clone()), burn_options);
+            let factor = constant(&mut random, theirs.dims());
+            let input = if last {
+                channels_last(x.clone())
+            } else {
+                x.clone()
+            };
+            let ours = conv2d(input, w.clone(), Some(b.clone()), options);
+            same(ours.to_data(), theirs.to_data());
+            let ours = ours.mul(factor.clone()).sum().backward();
+            let theirs = theirs.mul(factor.clone()).sum().backward();
+            same(
+                x.grad(&ours).unwrap().into_data(),
+                x.grad(&theirs).unwrap().into_data(),
+            );
+            same(
+                w.grad(&ours).unwrap().into_data(),
+                w.grad(&theirs).unwrap().into_data(),
+            );
+            same(
+                b.grad(&ours).unwrap().into_data(),
+                b.grad(&theirs).unwrap().into_data(),
+            );
+        }
+
+        let x = tensor(&mut random, [2, k, 4, 5]);
+        let b = tensor(&mut random, [c]);
+        let out = [stride - 1, 0];
+        let burn_options =
+            ConvTransposeOptions::new([stride; 2], [padding; 2], out, [1; 2], groups);
+        let theirs = module::conv_transpose2d(x.clone(), w.clone(), Some(b.clone()), burn_options);
+        let ours = conv_transpose2d(x.clone(), w.clone(), Some(b.clone()), options, out);
+        same(ours.to_data(), theirs.to_data());
+        let factor = constant(&mut random, theirs.dims());
+        let ours = ours.mul(factor.clone()).sum().backward();
+        let theirs = theirs.mul(factor).sum().backward();
+        same(
+            x.grad(&ours).unwrap().into_data(),
+            x.grad(&theirs).unwrap().into_data(),
+        );
+        same(
+            w.grad(&ours).unwrap().into_data(),
+            w.grad(&theirs).unwrap().into_data(),
+        );
+        same(
+            b.grad(&ours).unwrap().into_data(),
+            b.grad(&theirs).unwrap().into_data(),
+        );
+    }
+}
+
+#[test]
+fn batch_normalisation_is_that_of_burn() {
+    let mut random = Numbers(7);
+    let x = tensor(&mut random, [3, 5, 4, 6]);
+    let (gamma, beta) = (tensor(&mut random, [5]), tensor(&mut random, [5]));
+    let theirs = module::batch_norm_train(x.clone(), gamma.clone(), beta.clone(), 1e-5);
+    let ours = batch_norm_train(x.clone(), [gamma.clone(), beta.clone()], 1e-5, None);
+    same(ours.output.to_data(), theirs.output.to_data());
+    same(ours.mean.to_data(), theirs.mean.to_data());
+    same(ours.variance.to_data(), theirs.variance.to_data());
+    let factor = constant(&mut random, x.dims());
+    let ours = ours.output.mul(factor.clone()).sum().backward();
+    let theirs = theirs.output.mul(factor.clone()).sum().backward();
+    for (ours, theirs) in [
+        (
+            x.grad(&ours).unwrap().into_data(),
+            x.grad(&theirs).unwrap().into_data(),
+        ),
+        (
+            gamma.grad(&ours).unwrap().into_data(),
+            gamma.grad(&theirs).unwrap().into_data(),
+        ),
+        (
+            beta.grad(&ours).unwrap().into_data(),
+            beta.grad(&theirs).unwrap().into_data(),
+        ),
+    ] {
+        same(ours, theirs);
+    }
+
+    let still = [constant(&mut random, [5]), constant(&mut random, [5]).abs()];
+    let burn = |x: Tensor<4>| {
+        let [mean, variance] = still.clone();
+        module::batch_norm(x, gamma.clone(), beta.clone(), mean, variance, 1e-5)
+    };
+    let ours = batch_norm(
+        x.clone(),
+        still.clone(),
+        [gamma.clone(), beta.clone()],
+        1e-5,
+        None,
+    );
+    let theirs = burn(x.clone());
+    same(ours.to_data(), theirs.to_data());
+    let ours = ours.mul(factor.clone()).sum().backward();
+    let theirs = theirs.mul(factor).sum().backward();
+    same(
+        x.grad(&ours).unwrap().into_data(),
+        x.grad(&theirs).unwrap().into_data(),
+    );
+    same(
+        gamma.grad(&ours).unwrap().into_data(),
+        gamma.grad(&theirs).unwrap().into_data(),
+    );
+}
+
+#[test]
+fn a_fused_leaky_relu_is_the_one_behind() {
+    let mut random = Numbers(8);
+    let x = tensor(&mut random, [2, 3, 5, 4]);
+    let (gamma, beta) = (tensor(&mut random, [3]), tensor(&mut random, [3]));
+    let both = [gamma.clone(), beta.clone()];
+    let fused = batch_norm_train(x.clone(), both.clone(), 1e-5, Some(0.2)).output;
+    let apart = leaky_relu(batch_norm_train(x.clone(), both, 1e-5, None).output, 0.2);
+    same(fused.to_data(), apart.to_data());
+    let factor = constant(&mut random, x.dims());
+    let fused = fused.mul(factor.clone()).sum().backward();
+    let apart = apart.mul(factor).sum().backward();
+    same(
+        x.grad(&fused).unwrap().into_data(),
+        x.grad(&apart).unwrap().into_data(),
+    );
+    same(
+        beta.grad(&fused).unwrap().into_data(),
+        beta.grad(&apart).unwrap().into_data(),
+    );
+}
+
+#[test]
+fn a_gradient_flows_where_it_is_asked_for_only() {
+    let mut random = Numbers(9);
+    let x = tensor(&mut random, [1, 4, 5, 5]);
+    let w = constant(&mut random, [6, 4, 3, 3]);
+    let gradients = conv2d(x.clone(), w.clone(), None, ConvOptions::default())
+        .sum()
+        .backward();
+    assert!(x.grad(&gradients).is_some() && w.grad(&gradients).is_none());
+    let plain = conv2d(x.inner(), w.inner(), None, ConvOptions::default());
+    assert!(!plain.device().is_autodiff());
+}
+
+#[test]
+#[should_panic(expected = "does not fit an image of 3 channels")]
+fn channels_that_do_not_fit_are_said() {
+    let mut random = Numbers(10);
+    let (x, w) = (
+        tensor(&mut random, [1, 3, 5, 5]),
+        tensor(&mut random, [6, 4, 3, 3]),
+    );
+    conv2d(x, w, None, ConvOptions::default());
+}

@@ -1,0 +1,7 @@
+//! Tests of the kernels as a whole.
+
+mod conv;
+mod gradients;
+mod naive;
+mod norm;
+mod numbers;
