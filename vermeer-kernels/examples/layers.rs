@@ -1,15 +1,31 @@
-//! Milliseconds of some layers' convolutions: these kernels beside Burn's.
+//! Milliseconds and GFLOP/s of some layers' convolutions, and of Burn's own beside.
+//!
+//! ```text
+//! RAYON_NUM_THREADS=2 cargo run --release -p vermeer-kernels --example layers
+//! ```
+#![allow(clippy::print_stdout, reason = "an example reports on the terminal")]
+
 use std::time::Instant;
 
 use burn::prelude::*;
 use burn::tensor::module;
 use burn::tensor::ops::ConvOptions as BurnConvOptions;
-use vermeer_kernels::{
-    ConvOptions, Isa,
-    conv::{self, Geometry},
-    conv2d,
-};
+use vermeer_kernels::Isa;
+use vermeer_kernels::conv::{self, Geometry};
 
+/// Images, side, channels in and out, kernel, stride, padding.
+const LAYERS: [[usize; 7]; 8] = [
+    [64, 32, 1, 32, 4, 2, 1],
+    [64, 16, 32, 64, 4, 2, 1],
+    [64, 8, 64, 128, 4, 2, 1],
+    [64, 4, 128, 1, 4, 1, 0],
+    [32, 32, 64, 64, 3, 1, 1],
+    [32, 16, 128, 128, 3, 1, 1],
+    [1, 128, 64, 64, 3, 1, 1],
+    [8, 56, 256, 64, 1, 1, 0],
+];
+
+/// The median of nine runs after one, in milliseconds.
 fn median(mut f: impl FnMut()) -> f64 {
     f();
     let mut times: Vec<f64> = (0..9)
@@ -24,84 +40,53 @@ fn median(mut f: impl FnMut()) -> f64 {
 }
 
 fn main() {
+    let isa = Isa::current();
+    println!("{}: milliseconds (GFLOP/s)", isa.name());
+    let heads = ["forward", "to the input", "to the weight", "Burn's forward"];
     println!(
-        "{:>34} {:>8} {:>8} {:>8} {:>8} GFLOP/s",
-        "layer", "forward", "input", "weight", "burn fw"
+        "{:>28} {}",
+        "layer",
+        heads.map(|head| format!("{head:>16}")).concat()
     );
-    for (n, side, c, k, kernel, stride, padding) in [
-        (64, 32, 1, 32, 4, 2, 1),
-        (64, 16, 32, 64, 4, 2, 1),
-        (64, 8, 64, 128, 4, 2, 1),
-        (64, 4, 128, 1, 4, 1, 0),
-        (32, 32, 64, 64, 3, 1, 1),
-        (32, 16, 128, 128, 3, 1, 1),
-        (1, 128, 64, 64, 3, 1, 1),
-        (8, 56, 256, 64, 1, 1, 0),
-    ] {
-        let two = |x| [x; 2];
-        let output =
-            Geometry::output_size(two(side), two(kernel), two(stride), two(padding), [1; 2])
-                .unwrap();
+    for [n, side, c, k, kernel, stride, padding] in LAYERS {
+        let (input, kernels, strides, paddings) =
+            ([side; 2], [kernel; 2], [stride; 2], [padding; 2]);
+        let output = Geometry::output_size(input, kernels, strides, paddings, [1; 2])
+            .expect("every kernel fits its image");
         let g = Geometry {
             n,
-            input: two(side),
+            input,
             output,
             c,
             k,
-            kernel: two(kernel),
-            stride: two(stride),
-            padding: two(padding),
+            kernel: kernels,
+            stride: strides,
+            padding: paddings,
             dilation: [1; 2],
             groups: 1,
         };
-        let [inputs, outputs, weights] = g.lengths();
-        let make = |n: usize| {
-            (0..n)
-                .map(|i| (i % 17) as f32 * 0.1 - 0.8)
-                .collect::<Vec<f32>>()
+        let numbers =
+            |n: usize| -> Vec<f32> { (0..n).map(|i| (i % 17) as f32 * 0.1 - 0.8).collect() };
+        let [x, y, w] = g.lengths().map(numbers);
+        let device = Device::flex();
+        let image = Tensor::<1>::from_floats(&x[..], &device).reshape([n, c, side, side]);
+        let weight = Tensor::<1>::from_floats(&w[..], &device).reshape([k, c, kernel, kernel]);
+        let burn = || {
+            let options = BurnConvOptions::new(strides, paddings, [1; 2], 1);
+            drop(module::conv2d(image.clone(), weight.clone(), None, options));
         };
-        let (x, y, w) = (make(inputs), make(outputs), make(weights));
-        let isa = Isa::current();
         let times = [
             median(|| drop(conv::forward(isa, &g, &x, &w, None))),
             median(|| drop(conv::backward(isa, &g, &y, &w, None))),
             median(|| drop(conv::weight_gradient(isa, &g, &x, &y))),
+            median(burn),
         ];
-        let device = Device::flex();
-        let tx = Tensor::<1>::from_floats(&x[..], &device).reshape([n, c, side, side]);
-        let tw = Tensor::<1>::from_floats(&w[..], &device).reshape([k, c, kernel, kernel]);
-        let theirs = median(|| {
-            drop(module::conv2d(
-                tx.clone(),
-                tw.clone(),
-                None,
-                BurnConvOptions::new(two(stride), two(padding), [1; 2], 1),
-            ))
-        });
-        let ours = median(|| {
-            drop(conv2d(
-                tx.clone(),
-                tw.clone(),
-                None,
-                ConvOptions {
-                    stride: two(stride),
-                    padding: two(padding),
-                    ..Default::default()
-                },
-            ))
-        });
-        let flops = 2.0 * (n * output[0] * output[1] * k * c * kernel * kernel) as f64;
-        let rate = |ms: f64| flops / ms / 1e6;
+        let products = (n * output[0] * output[1] * k * c * kernel * kernel) as f64;
+        let cells = times.map(|ms| format!("{ms:9.2} ({:4.0})", 2e-6 * products / ms));
+        let name = format!("{n}×{side}² {c}→{k} {kernel}×{kernel}/{stride}");
         println!(
-            "{:>34} {:8.2} {:8.2} {:8.2} {theirs:8.2} door {ours:8.2}  | {:6.0} {:6.0} {:6.0} {:6.0}",
-            format!("{n}x{side}² {c}→{k} k{kernel} s{stride}"),
-            times[0],
-            times[1],
-            times[2],
-            rate(times[0]),
-            rate(times[1]),
-            rate(times[2]),
-            rate(theirs)
+            "{name:>28} {}",
+            cells.map(|cell| format!("{cell:>16}")).concat()
         );
     }
 }

@@ -12,6 +12,7 @@ use burn_flex::FlexTensor;
 use crate::Isa;
 use crate::conv::{self, Geometry};
 use crate::flex::{Pixels, dims, from_pixels, from_rows, rows};
+use crate::group_norm::{self, GroupNormalisation};
 use crate::norm::{self, Channels, Normalisation};
 
 /// What tensors of this crate are computed with; `g` gives every size, so shapes are checked
@@ -48,6 +49,14 @@ pub(crate) trait Door: Backend {
         options: Normalisation,
     ) -> FloatTensor<Self>;
 
+    /// [`group_norm::group_norm`] of `[n, c, h, w]` with two `[c]`.
+    fn group_normalise(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        options: GroupNormalisation,
+    ) -> FloatTensor<Self>;
+
     /// `x` where positive, else `slope · x`, in the layout of a convolution's result.
     fn leak(x: FloatTensor<Self>, slope: f32) -> FloatTensor<Self>;
 }
@@ -66,6 +75,12 @@ trait Back: Door {
         x: FloatTensor<Self>,
         with: [FloatTensor<Self>; 4],
         options: Normalisation,
+    ) -> [FloatTensor<Self>; 3];
+    fn group_normalise_backward(
+        gradient: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        with: [FloatTensor<Self>; 2],
+        options: GroupNormalisation,
     ) -> [FloatTensor<Self>; 3];
     fn leak_backward(
         gradient: FloatTensor<Self>,
@@ -130,6 +145,19 @@ impl Door for Flex {
         from_pixels(y, shape)
     }
 
+    fn group_normalise(
+        x: FlexTensor,
+        gamma: FlexTensor,
+        beta: FlexTensor,
+        options: GroupNormalisation,
+    ) -> FlexTensor {
+        let shape = dims(&x);
+        let [gamma, beta] = [gamma, beta].map(rows);
+        let (isa, x) = (Isa::current(), Pixels::new(x));
+        let y = group_norm::group_norm(isa, x.slice(), shape[0], [&gamma, &beta], options);
+        from_pixels(y, shape)
+    }
+
     fn leak(x: FlexTensor, slope: f32) -> FlexTensor {
         let shape = dims(&x);
         let y = norm::leaky_relu(Isa::current(), Pixels::new(x).slice(), slope);
@@ -173,6 +201,31 @@ impl Back for Flex {
         };
         let (dx, dgamma, dbeta) =
             norm::normalise_backward(Isa::current(), gradient.slice(), x.slice(), with, options);
+        let c = shape[1];
+        [
+            from_pixels(dx, shape),
+            from_rows(dgamma, [c]),
+            from_rows(dbeta, [c]),
+        ]
+    }
+
+    fn group_normalise_backward(
+        gradient: FlexTensor,
+        x: FlexTensor,
+        with: [FlexTensor; 2],
+        options: GroupNormalisation,
+    ) -> [FlexTensor; 3] {
+        let shape = dims(&x);
+        let (gradient, x) = (Pixels::new(gradient), Pixels::new(x));
+        let [gamma, beta] = with.map(rows);
+        let (dx, dgamma, dbeta) = group_norm::group_norm_backward(
+            Isa::current(),
+            gradient.slice(),
+            x.slice(),
+            shape[0],
+            [&gamma, &beta],
+            options,
+        );
         let c = shape[1];
         [
             from_pixels(dx, shape),
@@ -251,6 +304,30 @@ impl<B: Back> Backward<B, 3> for Normalise {
         let (x, with, options) = ops.state;
         let x = checkpointer.retrieve_node_output::<FloatTensor<B>>(x);
         let gradients = B::normalise_backward(gradient, x, with, options);
+        for (node, gradient) in ops.parents.into_iter().zip(gradients) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct GroupNormalise;
+
+impl<B: Back> Backward<B, 3> for GroupNormalise {
+    type State = (NodeId, [FloatTensor<B>; 2], GroupNormalisation);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        checkpointer: &mut Checkpointer,
+    ) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let (x, with, options) = ops.state;
+        let x = checkpointer.retrieve_node_output::<FloatTensor<B>>(x);
+        let gradients = B::group_normalise_backward(gradient, x, with, options);
         for (node, gradient) in ops.parents.into_iter().zip(gradients) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
@@ -353,6 +430,31 @@ impl<B: Back, C: CheckpointStrategy> Door for Autodiff<B, C> {
                 prep.finish(state, y(x))
             }
             OpsKind::UnTracked(prep) => prep.finish(y(x)),
+        }
+    }
+
+    fn group_normalise(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        options: GroupNormalisation,
+    ) -> FloatTensor<Self> {
+        let nodes = [x.node(), gamma.node(), beta.node()];
+        let [gamma, beta] = [gamma, beta].map(|t| t.into_primitive());
+        match GroupNormalise
+            .prepare::<C>(nodes)
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(mut prep) => {
+                let with = [gamma.clone(), beta.clone()];
+                let state = (prep.checkpoint(&x), with, options);
+                let y = B::group_normalise(x.into_primitive(), gamma, beta, options);
+                prep.finish(state, y)
+            }
+            OpsKind::UnTracked(prep) => {
+                prep.finish(B::group_normalise(x.into_primitive(), gamma, beta, options))
+            }
         }
     }
 

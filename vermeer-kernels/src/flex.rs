@@ -79,11 +79,6 @@ fn copy(tensor: &FlexTensor) -> FlexTensor {
     let layout = tensor.layout();
     let strides: [isize; 4] = std::array::from_fn(|i| layout.strides()[i]);
     let source = tensor.storage::<f32>();
-    let at = |i: usize, ch: usize, y: usize, x: usize| {
-        let steps = [i, ch, y, x].into_iter().zip(strides);
-        let offset: isize = steps.map(|(i, stride)| i as isize * stride).sum();
-        (layout.start_offset() as isize + offset) as usize
-    };
     let mut pixels = vec![0.0f32; n * c * h * w];
     let shared = SharedMut::new(&mut pixels);
     // One task is a row of pixels.
@@ -91,11 +86,15 @@ fn copy(tensor: &FlexTensor) -> FlexTensor {
         let (i, y) = (row / h, row % h);
         // SAFETY: every row of pixels has its own part.
         let target = unsafe { shared.part(row * w * c, w * c) };
+        let start =
+            layout.start_offset() as isize + i as isize * strides[0] + y as isize * strides[2];
         for first in (0..c).step_by(TILE) {
-            let channels = first..(first + TILE).min(c);
             for x in 0..w {
-                for ch in channels.clone() {
-                    target[x * c + ch] = source[at(i, ch, y, x)];
+                let mut from = start + x as isize * strides[3] + first as isize * strides[1];
+                let channels = &mut target[x * c + first..x * c + (first + TILE).min(c)];
+                for value in channels {
+                    *value = source[from as usize];
+                    from += strides[1];
                 }
             }
         }

@@ -11,6 +11,7 @@
 pub mod conv;
 mod door;
 mod flex;
+pub mod group_norm;
 mod isa;
 mod memory;
 pub mod nn;
@@ -21,5 +22,5 @@ mod tensor;
 pub use isa::{ISA_VARIABLE, Isa};
 pub use tensor::{
     BatchNormResult, ConvOptions, KERNELS_VARIABLE, batch_norm, batch_norm_train, conv_transpose2d,
-    conv2d, leaky_relu,
+    conv2d, group_norm, leaky_relu,
 };

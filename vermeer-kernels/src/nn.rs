@@ -3,7 +3,8 @@
 use burn::module::{Module, Param};
 use burn::prelude::*;
 
-use crate::{ConvOptions, conv_transpose2d, conv2d};
+use crate::group_norm::GroupNormalisation;
+use crate::{ConvOptions, conv_transpose2d, conv2d, group_norm};
 
 /// A convolution; see [`conv2d`].
 #[derive(Module, Debug)]
@@ -45,5 +46,41 @@ impl ConvTranspose2d {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let bias = self.bias.as_ref().map(Param::val);
         conv_transpose2d(x, self.weight.val(), bias, self.options, self.padding_out)
+    }
+}
+
+/// Group normalisation with scale and shift; see [`group_norm`].
+#[derive(Module, Debug)]
+pub struct GroupNorm {
+    /// Scale, `[c]`.
+    pub gamma: Param<Tensor<1>>,
+    /// Shift, `[c]`.
+    pub beta: Param<Tensor<1>>,
+    /// Groups of neighbouring channels.
+    #[module(skip)]
+    pub groups: usize,
+    /// Added to the variance.
+    #[module(skip)]
+    pub epsilon: f64,
+}
+
+impl GroupNorm {
+    /// `[n, c, h, w]` normalised.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.normalise(x, false)
+    }
+
+    /// As [`GroupNorm::forward`], with SiLU behind.
+    pub fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
+        self.normalise(x, true)
+    }
+
+    fn normalise(&self, x: Tensor<4>, silu: bool) -> Tensor<4> {
+        let options = GroupNormalisation {
+            groups: self.groups,
+            epsilon: self.epsilon as f32,
+            silu,
+        };
+        group_norm(x, [self.gamma.val(), self.beta.val()], options)
     }
 }

@@ -3,6 +3,11 @@
 //! Sums are taken over blocks of fixed size, joined in order in `f64`, so they do not depend on
 //! the number of threads.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "a channel indexes several slices"
+)]
+
 use rayon::prelude::*;
 
 use crate::Isa;

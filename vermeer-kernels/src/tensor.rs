@@ -9,6 +9,7 @@ use burn::tensor::{DType, activation, module};
 
 use crate::conv::Geometry;
 use crate::door::Door;
+use crate::group_norm::GroupNormalisation;
 use crate::norm::Normalisation;
 
 /// The environment variable that switches these kernels off: `VERMEER_KERNELS=burn`.
@@ -228,6 +229,45 @@ pub fn batch_norm_train(
         mean,
         variance,
     }
+}
+
+/// Group normalisation of `[n, c, h, w]` with gamma and beta `[c]`, then SiLU where asked for.
+///
+/// # Panics
+/// When the groups do not divide the channels.
+pub fn group_norm(
+    x: Tensor<4>,
+    [gamma, beta]: [Tensor<1>; 2],
+    options: GroupNormalisation,
+) -> Tensor<4> {
+    let [n, c, h, w] = x.dims();
+    let GroupNormalisation {
+        groups,
+        epsilon,
+        silu,
+    } = options;
+    assert!(
+        groups > 0 && c % groups == 0,
+        "{groups} groups do not divide {c} channels"
+    );
+    if !ours(&x) {
+        let flat = x.reshape([n, groups, c / groups * h * w]);
+        let flat = flat.clone().sub(flat.mean_dim(2));
+        let variance = flat.clone().square().mean_dim(2);
+        let unit = flat.div(variance.add_scalar(epsilon).sqrt());
+        let column = |t: Tensor<1>| t.reshape([1, c, 1, 1]);
+        let y = unit
+            .reshape([n, c, h, w])
+            .mul(column(gamma))
+            .add(column(beta));
+        return if silu { activation::silu(y) } else { y };
+    }
+    Tensor::from_dispatch(Dispatch::group_normalise(
+        x.into_dispatch(),
+        gamma.into_dispatch(),
+        beta.into_dispatch(),
+        options,
+    ))
 }
 
 fn normalise(

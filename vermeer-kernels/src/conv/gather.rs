@@ -8,6 +8,10 @@
     unsafe_code,
     reason = "source pixels are read through computed pointers"
 )]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "a lane or a row indexes several arrays"
+)]
 
 use rayon::prelude::*;
 

@@ -10,6 +10,10 @@ use crate::numbers::{Numbers, distance};
 /// products a result): f32 sums of n random terms err by about √n · 2⁻²⁴ ≈ 3e-6.
 const BOUND: f64 = 3e-6;
 
+#[allow(
+    clippy::too_many_arguments,
+    reason = "they are PyTorch's, in its order"
+)]
 fn geometry(
     n: usize,
     input: [usize; 2],

@@ -1,10 +1,12 @@
 //! The operations on Burn's tensors: gradients, layouts, and Burn's own results beside.
 
+use burn::module::{Param, ParamId};
 use burn::prelude::*;
 use burn::tensor::ops::{ConvOptions as BurnConvOptions, ConvTransposeOptions};
-use burn::tensor::{TensorData, Tolerance, module};
+use burn::tensor::{TensorData, Tolerance, activation, module};
+use vermeer_kernels::group_norm::GroupNormalisation;
 use vermeer_kernels::{
-    ConvOptions, batch_norm, batch_norm_train, conv_transpose2d, conv2d, leaky_relu,
+    ConvOptions, batch_norm, batch_norm_train, conv_transpose2d, conv2d, group_norm, leaky_relu,
 };
 
 use crate::numbers::Numbers;
@@ -203,4 +205,73 @@ fn channels_that_do_not_fit_are_said() {
         tensor(&mut random, [6, 4, 3, 3]),
     );
     conv2d(x, w, None, ConvOptions::default());
+}
+
+#[test]
+fn group_normalisation_is_that_of_burn() {
+    let mut random = Numbers(11);
+    for (n, c, groups, side, silu) in [
+        (2, 6, 3, 5, false),
+        (3, 32, 8, 4, true),
+        (1, 5, 1, 20, true),
+        (2, 4, 4, 3, true),
+    ] {
+        let options = GroupNormalisation {
+            groups,
+            epsilon: 1e-5,
+            silu,
+        };
+        let x = tensor(&mut random, [n, c, side, side]);
+        let (gamma, beta) = (tensor(&mut random, [c]), tensor(&mut random, [c]));
+        let layer = burn::nn::GroupNormConfig::new(groups, c).init(&x.device());
+        let layer = burn::nn::GroupNorm {
+            gamma: Some(Param::initialized(ParamId::new(), gamma.clone())),
+            beta: Some(Param::initialized(ParamId::new(), beta.clone())),
+            ..layer
+        };
+        let theirs = layer.forward(x.clone());
+        let theirs = if silu {
+            activation::silu(theirs)
+        } else {
+            theirs
+        };
+        let input = channels_last(x.clone());
+        let ours = group_norm(input, [gamma.clone(), beta.clone()], options);
+        same(ours.to_data(), theirs.to_data());
+        let factor = constant(&mut random, x.dims());
+        let ours = ours.mul(factor.clone()).sum().backward();
+        let theirs = theirs.mul(factor).sum().backward();
+        for (ours, theirs) in [
+            (
+                x.grad(&ours).unwrap().into_data(),
+                x.grad(&theirs).unwrap().into_data(),
+            ),
+            (
+                gamma.grad(&ours).unwrap().into_data(),
+                gamma.grad(&theirs).unwrap().into_data(),
+            ),
+            (
+                beta.grad(&ours).unwrap().into_data(),
+                beta.grad(&theirs).unwrap().into_data(),
+            ),
+        ] {
+            same(ours, theirs);
+        }
+    }
+}
+
+#[test]
+fn an_image_is_normalised_whatever_its_company() {
+    let mut random = Numbers(12);
+    let options = GroupNormalisation {
+        groups: 4,
+        epsilon: 1e-5,
+        silu: true,
+    };
+    let x = constant(&mut random, [7, 8, 6, 5]).inner();
+    let [gamma, beta] = [0, 1].map(|_| constant(&mut random, [8]).inner());
+    let all = group_norm(x.clone(), [gamma.clone(), beta.clone()], options);
+    let one = group_norm(x.narrow(0, 3, 1), [gamma, beta], options);
+    one.into_data()
+        .assert_eq(&all.narrow(0, 3, 1).into_data(), true);
 }

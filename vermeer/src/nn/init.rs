@@ -5,11 +5,11 @@
 //! a stream keyed by the run's seed and the parameter's path.
 
 use burn::module::{Param, ParamId};
-use burn::nn::{Embedding, GroupNorm, Linear};
+use burn::nn::{Embedding, Linear};
 use burn::prelude::*;
 use burn::tensor::TensorData;
 use vermeer_kernels::ConvOptions;
-use vermeer_kernels::nn::{Conv2d, ConvTranspose2d};
+use vermeer_kernels::nn::{Conv2d, ConvTranspose2d, GroupNorm};
 
 use crate::random::{Purpose, Stream, digest, stream};
 
@@ -178,12 +178,10 @@ impl Init {
     /// Group normalisation over `channels`, epsilon 1e-5.
     pub fn group_norm(&self, groups: usize, channels: usize) -> GroupNorm {
         GroupNorm {
-            gamma: Some(self.constant("gamma", [channels], 1.0)),
-            beta: Some(self.constant("beta", [channels], 0.0)),
-            num_groups: groups,
-            num_channels: channels,
+            gamma: self.constant("gamma", [channels], 1.0),
+            beta: self.constant("beta", [channels], 0.0),
+            groups,
             epsilon: 1e-5,
-            affine: true,
         }
     }
 

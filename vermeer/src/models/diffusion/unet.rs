@@ -2,10 +2,10 @@
 //! concatenation (Ho et al., 2020; one attention head, GroupNorm).
 
 use burn::module::Module;
-use burn::nn::{Embedding, GroupNorm, Linear};
+use burn::nn::{Embedding, Linear};
 use burn::prelude::*;
 use burn::tensor::activation::{silu, softmax};
-use vermeer_kernels::nn::Conv2d;
+use vermeer_kernels::nn::{Conv2d, GroupNorm};
 
 use crate::nn::{Init, Law};
 
@@ -229,16 +229,16 @@ impl UNet {
                 x = sample.forward(double(x)); // twice the size
             }
         }
-        unfold(self.out.forward(silu(self.norm.forward(x))), self.patch)
+        unfold(self.out.forward(self.norm.forward_silu(x)), self.patch)
     }
 }
 
 impl ResBlock {
     fn forward(&self, x: Tensor<4>, time: Tensor<2>) -> Tensor<4> {
-        let h = self.conv1.forward(silu(self.norm1.forward(x.clone())));
+        let h = self.conv1.forward(self.norm1.forward_silu(x.clone()));
         let [n, c, _, _] = h.dims();
         let h = h.add(self.time.forward(time).reshape([n, c, 1, 1]));
-        let h = self.conv2.forward(silu(self.norm2.forward(h)));
+        let h = self.conv2.forward(self.norm2.forward_silu(h));
         match &self.skip {
             Some(skip) => skip.forward(x).add(h),
             None => x.add(h),
