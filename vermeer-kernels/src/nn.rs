@@ -49,7 +49,7 @@ impl ConvTranspose2d {
     }
 }
 
-/// Group normalisation with scale and shift; see [`group_norm`].
+/// Group normalisation with scale and shift; see [`group_norm()`].
 #[derive(Module, Debug)]
 pub struct GroupNorm {
     /// Scale, `[c]`.
