@@ -42,13 +42,37 @@ impl Geometry {
     }
 
     /// Numbers in the input, the output and the weight.
+    ///
+    /// # Panics
+    /// When a number is larger than memory, a step or a kernel is zero, or the groups do not
+    /// divide the channels.
     pub fn lengths(&self) -> [usize; 3] {
-        let pixels = |size: [usize; 2]| self.n * size[0] * size[1];
+        let product = |sizes: &[usize]| {
+            let all = sizes
+                .iter()
+                .try_fold(1usize, |all, size| all.checked_mul(*size));
+            all.unwrap_or_else(|| panic!("a tensor of {self:?} is larger than memory"))
+        };
+        let steps = [self.kernel, self.stride, self.dilation].concat();
+        assert!(
+            !steps.contains(&0) && self.groups > 0,
+            "kernel, stride, dilation and groups of {self:?} must be at least 1"
+        );
+        assert!(
+            self.c.is_multiple_of(self.groups) && self.k.is_multiple_of(self.groups),
+            "the groups of {self:?} do not divide the channels"
+        );
+        let image = |[h, w]: [usize; 2], channels: usize| product(&[self.n, h, w, channels]);
         [
-            pixels(self.input) * self.c,
-            pixels(self.output) * self.k,
-            self.k * self.group().0 * self.taps(),
+            image(self.input, self.c),
+            image(self.output, self.k),
+            product(&[self.k, self.group().0, self.taps()]),
         ]
+    }
+
+    fn expect_bias(bias: Option<&[f32]>, channels: usize) {
+        let len = bias.map_or(channels, <[f32]>::len);
+        assert_eq!(len, channels, "a bias has one number for each channel");
     }
 
     fn expect(&self, what: [(usize, usize); 2]) {
@@ -71,6 +95,7 @@ pub fn forward(
 ) -> Vec<f32> {
     let [inputs, outputs, weights] = g.lengths();
     g.expect([(input.len(), inputs), (weight.len(), weights)]);
+    Geometry::expect_bias(bias, g.k);
     let mut result = vec![0.0; outputs];
     let shared = SharedMut::new(&mut result);
     let (c, k) = g.group();
@@ -108,6 +133,7 @@ pub fn backward(
 ) -> Vec<f32> {
     let [inputs, outputs, weights] = g.lengths();
     g.expect([(output.len(), outputs), (weight.len(), weights)]);
+    Geometry::expect_bias(bias, g.c);
     let mut result = vec![0.0; inputs];
     let shared = SharedMut::new(&mut result);
     let (c, k) = g.group();

@@ -14,6 +14,19 @@ use crate::Isa;
 use crate::memory::SharedMut;
 use crate::simd::{Kernel, Simd};
 
+fn expect(x: &[f32], images: usize, [gamma, beta]: [&[f32]; 2], groups: usize) {
+    let c = gamma.len();
+    assert!(
+        beta.len() == c
+            && groups > 0
+            && c.is_multiple_of(groups)
+            && x.len().is_multiple_of((images * c).max(1)),
+        "{images} images of {} numbers, {c} scales, {} shifts and {groups} groups do not fit",
+        x.len(),
+        beta.len()
+    );
+}
+
 /// Pixels of a block.
 const BLOCK: usize = 256;
 
@@ -29,7 +42,7 @@ pub struct GroupNormalisation {
     pub silu: bool,
 }
 
-/// eˣ to 2 units in the last place for −87 ≤ x ≤ 88, beyond which x is taken as the bound: the
+/// eˣ to 3e-7 of its value for −87 ≤ x ≤ 88, beyond which x is taken as the bound: the
 /// polynomial of Cephes' `expf`, written so that the compiler puts it into vectors.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
@@ -148,6 +161,7 @@ pub fn group_norm(
     [gamma, beta]: [&[f32]; 2],
     options: GroupNormalisation,
 ) -> Vec<f32> {
+    expect(x, images, [gamma, beta], options.groups);
     let size = x.len() / images.max(1);
     let mut y = vec![0.0; x.len()];
     let shared = SharedMut::new(&mut y);
@@ -250,6 +264,8 @@ pub fn group_norm_backward(
     [gamma, beta]: [&[f32]; 2],
     options: GroupNormalisation,
 ) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    expect(x, images, [gamma, beta], options.groups);
+    assert_eq!(gradient.len(), x.len(), "a gradient for each number");
     let (c, size) = (gamma.len(), x.len() / images.max(1));
     let mut dx = vec![0.0; x.len()];
     let shared = SharedMut::new(&mut dx);

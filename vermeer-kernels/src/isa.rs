@@ -61,7 +61,7 @@ impl Isa {
     }
 
     #[cfg(target_arch = "x86_64")]
-    fn here(self) -> bool {
+    pub(crate) fn here(self) -> bool {
         match self {
             Self::Avx512 => is_x86_feature_detected!("avx512f") && Self::Avx2.here(),
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
@@ -70,7 +70,7 @@ impl Isa {
     }
 
     #[cfg(not(target_arch = "x86_64"))]
-    fn here(self) -> bool {
+    pub(crate) fn here(self) -> bool {
         self == Self::Portable
     }
 }

@@ -84,6 +84,13 @@ fn map(isa: Isa, len: usize, c: usize, what: &impl Map) -> Vec<f32> {
     result
 }
 
+/// `number` where `z` is positive or no number, `slope · number` elsewhere, 0 for a slope of 0.
+#[inline(always)]
+fn leaky(z: f32, number: f32, slope: f32) -> f32 {
+    let below = if slope == 0.0 { 0.0 } else { slope * number };
+    if z <= 0.0 { below } else { number }
+}
+
 fn narrow(values: Vec<f64>) -> Vec<f32> {
     values.into_iter().map(|x| x as f32).collect()
 }
@@ -169,6 +176,13 @@ struct Normal<'a> {
 
 impl<'a> Normal<'a> {
     fn new(x: &'a [f32], with: Channels<'a>, options: Normalisation) -> Self {
+        let c = with.mean.len();
+        let lengths = [with.variance.len(), with.gamma.len(), with.beta.len()];
+        assert!(
+            lengths == [c; 3] && x.len().is_multiple_of(c.max(1)),
+            "{c} means, {lengths:?} other numbers and {} of pixels do not fit",
+            x.len()
+        );
         let inverse = with
             .variance
             .iter()
@@ -192,13 +206,16 @@ impl Map for Normal<'_> {
         for (y, x) in result.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
             for i in 0..c {
                 let z = (x[i] - mean[i]) * inverse[i] * gamma[i] + beta[i];
-                y[i] = if z > 0.0 { z } else { self.slope * z };
+                y[i] = leaky(z, z, self.slope);
             }
         }
     }
 }
 
 /// The normalisation of every pixel.
+///
+/// # Panics
+/// When the four do not have the same length, or `x` does not consist of pixels.
 pub fn normalise(isa: Isa, x: &[f32], with: Channels<'_>, options: Normalisation) -> Vec<f32> {
     map(
         isa,
@@ -225,7 +242,7 @@ impl Sum for Sides<'_> {
             for i in 0..c {
                 let unit = (x[i] - mean[i]) * inverse[i];
                 let z = unit * gamma[i] + beta[i];
-                let g = if z > 0.0 { g[i] } else { of.slope * g[i] };
+                let g = leaky(z, g[i], of.slope);
                 plain[i] += g;
                 scaled[i] += g * unit;
             }
@@ -256,7 +273,7 @@ impl Map for Slope<'_> {
             for i in 0..c {
                 let unit = (x[i] - mean[i]) * inverse[i];
                 let z = unit * gamma[i] + beta[i];
-                let g = if z > 0.0 { g[i] } else { of.slope * g[i] };
+                let g = leaky(z, g[i], of.slope);
                 dx[i] = gamma[i] * inverse[i] * (g - (plain[i] + unit * scaled[i]));
             }
         }
@@ -273,6 +290,7 @@ pub fn normalise_backward(
 ) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     let c = with.mean.len();
     let pixels = x.len() / c.max(1);
+    assert_eq!(gradient.len(), x.len(), "a gradient for each number");
     let of = Normal::new(x, with, options);
     let sums = sum(isa, pixels, 2 * c, &Sides(&of, gradient));
     let share = |sums: &[f64]| match options.of_batch {
@@ -307,11 +325,7 @@ impl Map for Leak<'_> {
         let range = from..from + result.len();
         let (number, x) = (&self.number[range.clone()], &self.x[range]);
         for ((y, x), number) in result.iter_mut().zip(x).zip(number) {
-            *y = if *x > 0.0 {
-                *number
-            } else {
-                self.slope * number
-            };
+            *y = leaky(*x, *number, self.slope);
         }
     }
 }

@@ -72,7 +72,8 @@ impl Isa {
 
     /// Computes `kernel` with this set.
     pub(crate) fn run(self, kernel: impl Kernel) {
-        // SAFETY: `Isa::current` and `Isa::available` give only sets that were detected.
+        assert!(self.here(), "this processor does not have {}", self.name());
+        // SAFETY: the set was detected.
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => unsafe { x86::on_avx512(kernel) },

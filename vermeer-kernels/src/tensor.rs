@@ -15,15 +15,41 @@ use crate::norm::Normalisation;
 /// The environment variable that switches these kernels off: `VERMEER_KERNELS=burn`.
 pub const KERNELS_VARIABLE: &str = "VERMEER_KERNELS";
 
-/// Whether these kernels compute on the device of `x`.
-fn ours<const D: usize>(x: &Tensor<D>) -> bool {
+/// Whether these kernels compute with `x` and numbers of the types of `others`.
+fn ours(x: &Tensor<4>, others: &[DType]) -> bool {
     static ON: OnceLock<bool> = OnceLock::new();
     let on = *ON.get_or_init(|| match std::env::var(KERNELS_VARIABLE).as_deref() {
         Ok("burn") => false,
         Ok("vermeer") | Err(_) => true,
         Ok(other) => panic!("{KERNELS_VARIABLE}={other}: it is `vermeer` or `burn`"),
     });
-    on && x.dtype() == DType::F32 && x.device().without_autodiff() == Device::flex()
+    on && x.dtype() == DType::F32
+        && others.iter().all(|dtype| *dtype == DType::F32)
+        && x.device().without_autodiff() == Device::flex()
+}
+
+fn types(weight: &Tensor<4>, bias: Option<&Tensor<1>>) -> Vec<DType> {
+    let bias = bias.map(Tensor::dtype);
+    [weight.dtype()].into_iter().chain(bias).collect()
+}
+
+fn no_bias(channels: usize, x: &Tensor<4>) -> Tensor<1> {
+    Tensor::zeros([channels], (&x.device(), DType::F32))
+}
+
+fn expect_bias(bias: &Tensor<1>, channels: usize) {
+    let [len] = bias.dims();
+    assert_eq!(len, channels, "a bias has one number for each channel");
+}
+
+fn expect_channels<const N: usize>(x: &Tensor<4>, all: [&Tensor<1>; N]) {
+    for tensor in all {
+        assert_eq!(
+            tensor.dims(),
+            [x.dims()[1]],
+            "a normalisation has one number for each channel"
+        );
+    }
 }
 
 /// How a kernel moves over an image: the numbers of PyTorch's `conv2d`.
@@ -68,7 +94,7 @@ pub fn conv2d(
         dilation,
         groups,
     } = options;
-    if !ours(&x) {
+    if !ours(&x, &types(&weight, bias.as_ref())) {
         let options = BurnConvOptions::new(stride, padding, dilation, groups);
         return module::conv2d(x, weight, bias, options);
     }
@@ -77,6 +103,11 @@ pub fn conv2d(
         groups > 0 && c == depth * groups && k % groups == 0,
         "a weight {:?} with {groups} groups does not fit an image of {c} channels",
         weight.dims()
+    );
+    let steps = [stride, dilation, [kh, kw]].concat();
+    assert!(
+        !steps.contains(&0),
+        "a kernel of {kh}×{kw} with stride {stride:?} and dilation {dilation:?} has a zero"
     );
     let output = Geometry::output_size([h, w], [kh, kw], stride, padding, dilation);
     let g = Geometry {
@@ -93,7 +124,8 @@ pub fn conv2d(
         dilation,
         groups,
     };
-    let bias = bias.unwrap_or_else(|| Tensor::zeros([k], &x.device()));
+    let bias = bias.unwrap_or_else(|| no_bias(k, &x));
+    expect_bias(&bias, k);
     Tensor::from_dispatch(Dispatch::convolve(
         x.into_dispatch(),
         weight.into_dispatch(),
@@ -120,7 +152,7 @@ pub fn conv_transpose2d(
         dilation,
         groups,
     } = options;
-    if !ours(&x) {
+    if !ours(&x, &types(&weight, bias.as_ref())) {
         let options = ConvTransposeOptions::new(stride, padding, padding_out, dilation, groups);
         return module::conv_transpose2d(x, weight, bias, options);
     }
@@ -129,6 +161,11 @@ pub fn conv_transpose2d(
         groups > 0 && k == inputs && k % groups == 0,
         "a weight {:?} with {groups} groups does not fit an image of {k} channels",
         weight.dims()
+    );
+    let sizes = [stride, dilation, [h, w], [kh, kw]].concat();
+    assert!(
+        !sizes.contains(&0),
+        "an image of {h}×{w} cannot be enlarged by a kernel of {kh}×{kw}, stride {stride:?}, dilation {dilation:?}"
     );
     let side = |i: usize, size: usize, kernel: usize| {
         let whole = (size - 1) * stride[i] + dilation[i] * (kernel - 1) + padding_out[i] + 1;
@@ -150,7 +187,8 @@ pub fn conv_transpose2d(
         dilation,
         groups,
     };
-    let bias = bias.unwrap_or_else(|| Tensor::zeros([c], &x.device()));
+    let bias = bias.unwrap_or_else(|| no_bias(c, &x));
+    expect_bias(&bias, c);
     Tensor::from_dispatch(Dispatch::convolve_transposed(
         x.into_dispatch(),
         weight.into_dispatch(),
@@ -161,7 +199,7 @@ pub fn conv_transpose2d(
 
 /// `x` where it is positive, else `slope · x`; slope 0 is ReLU.
 pub fn leaky_relu(x: Tensor<4>, slope: f64) -> Tensor<4> {
-    if !ours(&x) {
+    if !ours(&x, &[]) {
         return activation::leaky_relu(x, slope);
     }
     Tensor::from_dispatch(Dispatch::leak(x.into_dispatch(), slope as f32))
@@ -176,7 +214,11 @@ pub fn batch_norm(
     epsilon: f64,
     slope: Option<f64>,
 ) -> Tensor<4> {
-    if !ours(&x) {
+    expect_channels(&x, [&mean, &variance, &gamma, &beta]);
+    if !ours(
+        &x,
+        &[mean.dtype(), variance.dtype(), gamma.dtype(), beta.dtype()],
+    ) {
         let y = module::batch_norm(x, gamma, beta, mean, variance, epsilon);
         return slope.map_or(y.clone(), |slope| activation::leaky_relu(y, slope));
     }
@@ -206,7 +248,8 @@ pub fn batch_norm_train(
     epsilon: f64,
     slope: Option<f64>,
 ) -> BatchNormResult {
-    if !ours(&x) {
+    expect_channels(&x, [&gamma, &beta]);
+    if !ours(&x, &[gamma.dtype(), beta.dtype()]) {
         let result = module::batch_norm_train(x, gamma, beta, epsilon);
         return BatchNormResult {
             output: match slope {
@@ -247,10 +290,11 @@ pub fn group_norm(
         silu,
     } = options;
     assert!(
-        groups > 0 && c % groups == 0,
+        groups > 0 && c > 0 && c % groups == 0,
         "{groups} groups do not divide {c} channels"
     );
-    if !ours(&x) {
+    expect_channels(&x, [&gamma, &beta]);
+    if !ours(&x, &[gamma.dtype(), beta.dtype()]) {
         let flat = x.reshape([n, groups, c / groups * h * w]);
         let flat = flat.clone().sub(flat.mean_dim(2));
         let variance = flat.clone().square().mean_dim(2);

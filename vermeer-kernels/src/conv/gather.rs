@@ -48,7 +48,7 @@ pub(crate) fn gather(
     (result, result_plane): (&SharedMut<'_>, Plane),
 ) {
     let (lanes, most) = isa.shape();
-    let few = result_plane.channels <= FEW && source_plane.channels >= lanes;
+    let few = (1..=FEW).contains(&result_plane.channels) && source_plane.channels >= lanes;
     let (channels, depth) = (result_plane.channels, source_plane.channels);
     let panels = match few {
         true => Panels {
@@ -124,8 +124,8 @@ impl Task<'_> {
         Position {
             // SAFETY: the pixel lies in the result, as phases cover only its pixels.
             result: unsafe { self.result.pointer().add(pixel * r.pitch + r.first) },
-            // SAFETY: the image lies in the source, which has as many as the result.
-            image: unsafe { source.add(image * s.size[0] * s.size[1] * s.pitch + s.first) },
+            // Wrapping, for a source without pixels has no such place; nothing is read there.
+            image: source.wrapping_add(image * s.size[0] * s.size[1] * s.pitch + s.first),
             y: (i * phase.source_step[0]) as isize,
             x: (j * phase.source_step[1]) as isize,
         }
@@ -230,7 +230,8 @@ impl Kernel for Few<'_> {
                 1 => dots::<S, 1>(task, from, to),
                 2 => dots::<S, 2>(task, from, to),
                 3 => dots::<S, 3>(task, from, to),
-                _ => dots::<S, FEW>(task, from, to),
+                FEW => dots::<S, FEW>(task, from, to),
+                other => unreachable!("{other} channels are not few"),
             }
         }
     }

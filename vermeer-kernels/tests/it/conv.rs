@@ -98,6 +98,8 @@ fn a_table_of_layers_is_right() {
         square(1, 1, [20, 2], 1, 1, 0),
         square(1, 6, [40, 4], 3, 1, 1),
         square(0, 6, [4, 4], 3, 1, 1),
+        square(2, 6, [20, 0], 3, 1, 1),
+        square(2, 6, [0, 20], 3, 1, 1),
     ];
     let mut random = Numbers(1);
     for g in &table {
@@ -171,4 +173,18 @@ fn a_result_depends_neither_on_threads_nor_on_company() {
             one[1][4 * inputs..5 * inputs]
         );
     }
+}
+
+#[test]
+#[should_panic(expected = "larger than memory")]
+fn sizes_beyond_memory_are_refused() {
+    let g = geometry(1 << 62, [2, 2], [1, 4], [2, 2], [1; 2], [0; 2], [1; 2], 1).unwrap();
+    conv::forward(Isa::current(), &g, &[], &[0.0; 16], None);
+}
+
+#[test]
+#[should_panic(expected = "one number for each channel")]
+fn a_bias_of_another_length_is_refused() {
+    let g = geometry(1, [2, 2], [1, 4], [1, 1], [1; 2], [0; 2], [1; 2], 1).unwrap();
+    conv::forward(Isa::current(), &g, &[0.0; 4], &[0.0; 4], Some(&[0.0; 5]));
 }

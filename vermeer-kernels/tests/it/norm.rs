@@ -1,6 +1,7 @@
 //! Normalisation against its definition in `f64`.
 
 use vermeer_kernels::Isa;
+use vermeer_kernels::group_norm::{GroupNormalisation, group_norm, group_norm_backward};
 use vermeer_kernels::norm::{self, Channels, Normalisation};
 
 use crate::numbers::{Numbers, distance};
@@ -160,5 +161,88 @@ fn leaky_relu_and_sums_are_right() {
             .map(|i| x.iter().skip(i).step_by(3).map(|x| f64::from(*x)).sum())
             .collect();
         assert!(distance(&sums, &expected) < 1e-5);
+    }
+}
+
+#[test]
+fn relu_keeps_what_is_no_number_and_drops_infinities_below() {
+    let x = [f32::NAN, f32::NEG_INFINITY, f32::INFINITY, -1.0, 2.0];
+    for isa in Isa::available() {
+        let y = norm::leaky_relu(isa, &x, 0.0);
+        assert!(
+            y[0].is_nan() && y[1..] == [0.0, f32::INFINITY, 0.0, 2.0],
+            "{y:?}"
+        );
+        let dx = norm::leaky_relu_backward(isa, &[f32::INFINITY; 5], &x, 0.0);
+        assert!(
+            dx[0] == f32::INFINITY && dx[1] == 0.0 && dx[3] == 0.0,
+            "{dx:?}"
+        );
+    }
+}
+
+#[test]
+fn group_normalisation_and_its_gradients_are_right() {
+    let mut random = Numbers(6);
+    for (images, pixels, c, groups, silu) in [(2, 30, 12, 3, true), (1, 700, 5, 1, false)] {
+        let options = GroupNormalisation {
+            groups,
+            epsilon: 1e-5,
+            silu,
+        };
+        let naive = |x: &[f64], gamma: &[f64], beta: &[f64]| -> Vec<f64> {
+            let per = c / groups;
+            let mut y = x.to_vec();
+            for image in 0..images {
+                for group in 0..groups {
+                    let places: Vec<usize> = (0..pixels)
+                        .flat_map(|p| (0..per).map(move |i| (p, group * per + i)))
+                        .map(|(p, i)| (image * pixels + p) * c + i)
+                        .collect();
+                    let count = places.len() as f64;
+                    let mean = places.iter().map(|i| x[*i]).sum::<f64>() / count;
+                    let squares = places.iter().map(|i| (x[*i] - mean).powi(2));
+                    let root = (squares.sum::<f64>() / count + f64::from(1e-5f32)).sqrt();
+                    for i in places {
+                        let z = (x[i] - mean) / root * gamma[i % c] + beta[i % c];
+                        y[i] = if silu { z / (1.0 + (-z).exp()) } else { z };
+                    }
+                }
+            }
+            y
+        };
+        let x = random.signed(images * pixels * c);
+        let gradient = random.signed(x.len());
+        let (gamma, beta) = (random.signed(c), random.signed(c));
+        let all = [wide(&x), wide(&gamma), wide(&beta)];
+        let difference = |which: usize, at: usize| {
+            let moved = |h: f64| -> f64 {
+                let mut all = all.clone();
+                all[which][at] += h;
+                let y = naive(&all[0], &all[1], &all[2]);
+                y.iter()
+                    .zip(&gradient)
+                    .map(|(y, g)| y * f64::from(*g))
+                    .sum()
+            };
+            (moved(1e-6) - moved(-1e-6)) / 2e-6
+        };
+        let places: Vec<usize> = (0..8).map(|_| random.between(0, x.len() - 1)).collect();
+        let expected: [Vec<f64>; 3] = [
+            places.iter().map(|i| difference(0, *i)).collect(),
+            (0..c).map(|i| difference(1, i)).collect(),
+            (0..c).map(|i| difference(2, i)).collect(),
+        ];
+        for isa in Isa::available() {
+            let y = group_norm(isa, &x, images, [&gamma, &beta], options);
+            assert!(distance(&y, &naive(&all[0], &all[1], &all[2])) < 1e-6);
+            let (dx, dgamma, dbeta) =
+                group_norm_backward(isa, &gradient, &x, images, [&gamma, &beta], options);
+            let dx: Vec<f32> = places.iter().map(|i| dx[*i]).collect();
+            for (found, expected) in [dx, dgamma, dbeta].iter().zip(&expected) {
+                let gap = distance(found, expected);
+                assert!(gap < 1e-4, "{} {images}×{pixels}×{c}: {gap:e}", isa.name());
+            }
+        }
     }
 }

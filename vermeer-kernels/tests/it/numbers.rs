@@ -25,7 +25,7 @@ impl Numbers {
     }
 }
 
-/// ‖a − b‖ / ‖b‖, with the largest entries' rounding as the least denominator.
+/// ‖a − b‖ / ‖b‖, or ‖a‖ where b is zero.
 pub(crate) fn distance(a: &[f32], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
     assert!(a.iter().all(|x| x.is_finite()));
