@@ -11,10 +11,10 @@ use burn::prelude::*;
 use burn::tensor::module;
 use burn::tensor::ops::ConvOptions as BurnConvOptions;
 use vermeer_kernels::Isa;
-use vermeer_kernels::conv::{self, Geometry};
+use vermeer_kernels::conv::{self, Algorithm, Geometry};
 
 /// Images, side, channels in and out, kernel, stride, padding.
-const LAYERS: [[usize; 7]; 8] = [
+const LAYERS: [[usize; 7]; 12] = [
     [64, 32, 1, 32, 4, 2, 1],
     [64, 16, 32, 64, 4, 2, 1],
     [64, 8, 64, 128, 4, 2, 1],
@@ -22,6 +22,10 @@ const LAYERS: [[usize; 7]; 8] = [
     [32, 32, 64, 64, 3, 1, 1],
     [32, 16, 128, 128, 3, 1, 1],
     [1, 128, 64, 64, 3, 1, 1],
+    [8, 14, 512, 512, 3, 1, 1],
+    [64, 14, 32, 32, 3, 1, 1],
+    [64, 7, 64, 64, 3, 1, 1],
+    [1, 64, 64, 32, 3, 1, 1],
     [8, 56, 256, 64, 1, 1, 0],
 ];
 
@@ -42,7 +46,14 @@ fn median(mut f: impl FnMut()) -> f64 {
 fn main() {
     let isa = Isa::current();
     println!("{}: milliseconds (GFLOP/s)", isa.name());
-    let heads = ["forward", "to the input", "to the weight", "Burn's forward"];
+    let heads = [
+        "forward",
+        "to the input",
+        "to the weight",
+        "direct",
+        "F(2×2)",
+        "Burn's forward",
+    ];
     println!(
         "{:>28} {}",
         "layer",
@@ -64,7 +75,10 @@ fn main() {
             padding: paddings,
             dilation: [1; 2],
             groups: 1,
+            algorithm: Algorithm::Auto,
         };
+        let by = |algorithm| Geometry { algorithm, ..g };
+        let (direct, two) = (by(Algorithm::Direct), by(Algorithm::Winograd2));
         let numbers =
             |n: usize| -> Vec<f32> { (0..n).map(|i| (i % 17) as f32 * 0.1 - 0.8).collect() };
         let [x, y, w] = g.lengths().map(numbers);
@@ -79,6 +93,8 @@ fn main() {
             median(|| drop(conv::forward(isa, &g, &x, &w, None))),
             median(|| drop(conv::backward(isa, &g, &y, &w, None))),
             median(|| drop(conv::weight_gradient(isa, &g, &x, &y))),
+            median(|| drop(conv::forward(isa, &direct, &x, &w, None))),
+            median(|| drop(conv::forward(isa, &two, &x, &w, None))),
             median(burn),
         ];
         let products = (n * output[0] * output[1] * k * c * kernel * kernel) as f64;

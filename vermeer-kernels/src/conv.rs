@@ -7,13 +7,16 @@ mod gather;
 mod geometry;
 mod panel;
 mod weight;
+mod winograd;
 
-pub use geometry::Geometry;
+pub use geometry::{Algorithm, Geometry};
 
 use crate::Isa;
 use crate::memory::SharedMut;
 use gather::{Plane, gather};
+use geometry::Phase;
 use panel::Strides;
+use winograd::{Four, Two, winograd};
 
 impl Geometry {
     /// The input's and the output's channels of a group.
@@ -38,6 +41,16 @@ impl Geometry {
             pitch: self.k,
             first: group * k,
             channels: k,
+        }
+    }
+
+    /// Where a group's weights lie for lanes and depths `lane` and `depth` numbers apart.
+    fn strides(&self, group: usize, lane: usize, depth: usize) -> Strides {
+        let (c, k) = self.group();
+        Strides {
+            base: group * k * c * self.taps(),
+            lane,
+            depth,
         }
     }
 
@@ -97,24 +110,17 @@ pub fn forward(
     g.expect([(input.len(), inputs), (weight.len(), weights)]);
     Geometry::expect_bias(bias, g.k);
     let mut result = vec![0.0; outputs];
-    let shared = SharedMut::new(&mut result);
-    let (c, k) = g.group();
+    let (c, _) = g.group();
     let phase = g.forward_phase();
     for group in 0..g.groups {
-        let strides = Strides {
-            base: group * k * c * g.taps(),
-            lane: c * g.taps(),
-            depth: g.taps(),
-        };
-        gather(
-            isa,
-            g.n,
-            &phase,
-            (input, g.input_plane(group)),
-            (weight, strides),
+        let work = Work {
+            phase: &phase,
+            source: (input, g.input_plane(group)),
+            weight: (weight, g.strides(group, c * g.taps(), g.taps())),
             bias,
-            (&shared, g.output_plane(group)),
-        );
+            result: (&SharedMut::new(&mut result), g.output_plane(group)),
+        };
+        work.compute(isa, g);
     }
     result
 }
@@ -135,27 +141,41 @@ pub fn backward(
     g.expect([(output.len(), outputs), (weight.len(), weights)]);
     Geometry::expect_bias(bias, g.c);
     let mut result = vec![0.0; inputs];
-    let shared = SharedMut::new(&mut result);
-    let (c, k) = g.group();
+    let (c, _) = g.group();
     for phase in g.backward_phases() {
         for group in 0..g.groups {
-            let strides = Strides {
-                base: group * k * c * g.taps(),
-                lane: g.taps(),
-                depth: c * g.taps(),
-            };
-            gather(
-                isa,
-                g.n,
-                &phase,
-                (output, g.output_plane(group)),
-                (weight, strides),
+            let work = Work {
+                phase: &phase,
+                source: (output, g.output_plane(group)),
+                weight: (weight, g.strides(group, g.taps(), c * g.taps())),
                 bias,
-                (&shared, g.input_plane(group)),
-            );
+                result: (&SharedMut::new(&mut result), g.input_plane(group)),
+            };
+            work.compute(isa, g);
         }
     }
     result
+}
+
+/// What one phase of one group is computed from, and where to:
+/// `result[p, k] = bias[k] + Σ source[p + tap, c] · weight[k, c, tap]`.
+#[derive(Clone, Copy)]
+struct Work<'a> {
+    phase: &'a Phase,
+    source: (&'a [f32], Plane),
+    weight: (&'a [f32], Strides),
+    bias: Option<&'a [f32]>,
+    result: (&'a SharedMut<'a>, Plane),
+}
+
+impl Work<'_> {
+    fn compute(&self, isa: Isa, g: &Geometry) {
+        match g.served_by() {
+            Algorithm::Winograd4 => winograd::<Four>(isa, g.n, self),
+            Algorithm::Winograd2 => winograd::<Two>(isa, g.n, self),
+            Algorithm::Auto | Algorithm::Direct => gather(isa, g.n, self),
+        }
+    }
 }
 
 /// The gradient to the weight, `[k, c / groups, kh, kw]`.

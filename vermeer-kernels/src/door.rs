@@ -11,7 +11,7 @@ use burn_flex::FlexTensor;
 
 use crate::Isa;
 use crate::conv::{self, Geometry};
-use crate::flex::{Pixels, dims, from_pixels, from_rows, rows};
+use crate::flex::{Pixels, Rows, dims, from_pixels, from_rows};
 use crate::group_norm::{self, GroupNormalisation};
 use crate::norm::{self, Channels, Normalisation};
 
@@ -19,20 +19,14 @@ use crate::norm::{self, Channels, Normalisation};
 /// before it is made.
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait Door: Backend {
-    /// `[n, c, h, w], [k, c / groups, kh, kw], [k] → [n, k, oh, ow]`.
+    /// `[n, c, h, w], [k, c / groups, kh, kw], [k] → [n, k, oh, ow]`; transposed,
+    /// `[n, k, oh, ow], [k, c / groups, kh, kw], [c] → [n, c, h, w]`.
     fn convolve(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         g: Geometry,
-    ) -> FloatTensor<Self>;
-
-    /// `[n, k, oh, ow], [k, c / groups, kh, kw], [c] → [n, c, h, w]`.
-    fn convolve_transposed(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        g: Geometry,
+        transposed: bool,
     ) -> FloatTensor<Self>;
 
     /// Mean and biased variance `[c]` of `[n, c, h, w]`; no gradient flows through them.
@@ -63,24 +57,24 @@ pub(crate) trait Door: Backend {
 
 /// The gradients, which need no gradients of their own.
 trait Back: Door {
+    /// The gradient of the convolution to its input: the other convolution, without a bias.
+    fn input_gradient(
+        gradient: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        g: &Geometry,
+        transposed: bool,
+    ) -> FloatTensor<Self>;
     fn weight_gradient(
         input: FloatTensor<Self>,
         output: FloatTensor<Self>,
         g: &Geometry,
     ) -> FloatTensor<Self>;
     fn channel_sum(x: FloatTensor<Self>) -> FloatTensor<Self>;
-    fn no_bias(channels: usize, like: &FloatTensor<Self>) -> FloatTensor<Self>;
-    fn normalise_backward(
+    /// The gradients to x, gamma and beta.
+    fn norm_backward(
         gradient: FloatTensor<Self>,
         x: FloatTensor<Self>,
-        with: [FloatTensor<Self>; 4],
-        options: Normalisation,
-    ) -> [FloatTensor<Self>; 3];
-    fn group_normalise_backward(
-        gradient: FloatTensor<Self>,
-        x: FloatTensor<Self>,
-        with: [FloatTensor<Self>; 2],
-        options: GroupNormalisation,
+        norm: Norm<Self>,
     ) -> [FloatTensor<Self>; 3];
     fn leak_backward(
         gradient: FloatTensor<Self>,
@@ -89,34 +83,51 @@ trait Back: Door {
     ) -> FloatTensor<Self>;
 }
 
-impl Door for Flex {
-    fn convolve(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, g: Geometry) -> FlexTensor {
-        let x = Pixels::new(x);
-        let y = conv::forward(
-            Isa::current(),
-            &g,
-            x.slice(),
-            &rows(weight),
-            Some(&rows(bias)),
-        );
-        from_pixels(y, [g.n, g.k, g.output[0], g.output[1]])
-    }
+/// A normalisation with what it is computed with beside the images.
+#[derive(Clone, Debug)]
+enum Norm<B: Backend> {
+    /// By channel: mean, variance, gamma, beta.
+    Channels([FloatTensor<B>; 4], Normalisation),
+    /// By group: gamma, beta.
+    Groups([FloatTensor<B>; 2], GroupNormalisation),
+}
 
-    fn convolve_transposed(
+/// A convolution or, transposed, its gradient.
+fn convolution(
+    x: FlexTensor,
+    weight: FlexTensor,
+    bias: Option<FlexTensor>,
+    g: &Geometry,
+    transposed: bool,
+) -> FlexTensor {
+    let (isa, x, weight, bias) = (
+        Isa::current(),
+        Pixels::new(x),
+        Rows::new(weight),
+        bias.map(Rows::new),
+    );
+    let (weight, bias) = (weight.slice(), bias.as_ref().map(Rows::slice));
+    match transposed {
+        false => from_pixels(
+            conv::forward(isa, g, x.slice(), weight, bias),
+            [g.n, g.k, g.output[0], g.output[1]],
+        ),
+        true => from_pixels(
+            conv::backward(isa, g, x.slice(), weight, bias),
+            [g.n, g.c, g.input[0], g.input[1]],
+        ),
+    }
+}
+
+impl Door for Flex {
+    fn convolve(
         x: FlexTensor,
         weight: FlexTensor,
         bias: FlexTensor,
         g: Geometry,
+        transposed: bool,
     ) -> FlexTensor {
-        let x = Pixels::new(x);
-        let y = conv::backward(
-            Isa::current(),
-            &g,
-            x.slice(),
-            &rows(weight),
-            Some(&rows(bias)),
-        );
-        from_pixels(y, [g.n, g.c, g.input[0], g.input[1]])
+        convolution(x, weight, Some(bias), &g, transposed)
     }
 
     fn channel_moments(x: FlexTensor) -> (FlexTensor, FlexTensor) {
@@ -134,13 +145,8 @@ impl Door for Flex {
         options: Normalisation,
     ) -> FlexTensor {
         let shape = dims(&x);
-        let [mean, variance, gamma, beta] = [mean, variance, gamma, beta].map(rows);
-        let with = Channels {
-            mean: &mean,
-            variance: &variance,
-            gamma: &gamma,
-            beta: &beta,
-        };
+        let with = [mean, variance, gamma, beta].map(Rows::new);
+        let with = channels(&with);
         let y = norm::normalise(Isa::current(), Pixels::new(x).slice(), with, options);
         from_pixels(y, shape)
     }
@@ -152,9 +158,10 @@ impl Door for Flex {
         options: GroupNormalisation,
     ) -> FlexTensor {
         let shape = dims(&x);
-        let [gamma, beta] = [gamma, beta].map(rows);
+        let with = [gamma, beta].map(Rows::new);
+        let with = [with[0].slice(), with[1].slice()];
         let (isa, x) = (Isa::current(), Pixels::new(x));
-        let y = group_norm::group_norm(isa, x.slice(), shape[0], [&gamma, &beta], options);
+        let y = group_norm::group_norm(isa, x.slice(), shape[0], with, options);
         from_pixels(y, shape)
     }
 
@@ -165,7 +172,25 @@ impl Door for Flex {
     }
 }
 
+fn channels(with: &[Rows; 4]) -> Channels<'_> {
+    Channels {
+        mean: with[0].slice(),
+        variance: with[1].slice(),
+        gamma: with[2].slice(),
+        beta: with[3].slice(),
+    }
+}
+
 impl Back for Flex {
+    fn input_gradient(
+        gradient: FlexTensor,
+        weight: FlexTensor,
+        g: &Geometry,
+        transposed: bool,
+    ) -> FlexTensor {
+        convolution(gradient, weight, None, g, !transposed)
+    }
+
     fn weight_gradient(input: FlexTensor, output: FlexTensor, g: &Geometry) -> FlexTensor {
         let (input, output) = (Pixels::new(input), Pixels::new(output));
         let gradient = conv::weight_gradient(Isa::current(), g, input.slice(), output.slice());
@@ -180,52 +205,21 @@ impl Back for Flex {
         )
     }
 
-    fn no_bias(channels: usize, _: &FlexTensor) -> FlexTensor {
-        from_rows(vec![0.0; channels], [channels])
-    }
-
-    fn normalise_backward(
-        gradient: FlexTensor,
-        x: FlexTensor,
-        with: [FlexTensor; 4],
-        options: Normalisation,
-    ) -> [FlexTensor; 3] {
+    fn norm_backward(gradient: FlexTensor, x: FlexTensor, norm: Norm<Self>) -> [FlexTensor; 3] {
         let shape = dims(&x);
-        let (gradient, x) = (Pixels::new(gradient), Pixels::new(x));
-        let [mean, variance, gamma, beta] = with.map(rows);
-        let with = Channels {
-            mean: &mean,
-            variance: &variance,
-            gamma: &gamma,
-            beta: &beta,
+        let (isa, gradient, x) = (Isa::current(), Pixels::new(gradient), Pixels::new(x));
+        let (gradient, x) = (gradient.slice(), x.slice());
+        let (dx, dgamma, dbeta) = match norm {
+            Norm::Channels(with, options) => {
+                let with = with.map(Rows::new);
+                norm::normalise_backward(isa, gradient, x, channels(&with), options)
+            }
+            Norm::Groups(with, options) => {
+                let with = with.map(Rows::new);
+                let with = [with[0].slice(), with[1].slice()];
+                group_norm::group_norm_backward(isa, gradient, x, shape[0], with, options)
+            }
         };
-        let (dx, dgamma, dbeta) =
-            norm::normalise_backward(Isa::current(), gradient.slice(), x.slice(), with, options);
-        let c = shape[1];
-        [
-            from_pixels(dx, shape),
-            from_rows(dgamma, [c]),
-            from_rows(dbeta, [c]),
-        ]
-    }
-
-    fn group_normalise_backward(
-        gradient: FlexTensor,
-        x: FlexTensor,
-        with: [FlexTensor; 2],
-        options: GroupNormalisation,
-    ) -> [FlexTensor; 3] {
-        let shape = dims(&x);
-        let (gradient, x) = (Pixels::new(gradient), Pixels::new(x));
-        let [gamma, beta] = with.map(rows);
-        let (dx, dgamma, dbeta) = group_norm::group_norm_backward(
-            Isa::current(),
-            gradient.slice(),
-            x.slice(),
-            shape[0],
-            [&gamma, &beta],
-            options,
-        );
         let c = shape[1];
         [
             from_pixels(dx, shape),
@@ -273,16 +267,7 @@ impl<B: Back> Backward<B, 3> for Convolve {
             grads.register::<B>(node.id, gradient);
         }
         if let Some(node) = x_node {
-            let gradient = match self.transposed {
-                false => {
-                    let none = B::no_bias(g.c, &gradient);
-                    B::convolve_transposed(gradient, weight, none, g)
-                }
-                true => {
-                    let none = B::no_bias(g.k, &gradient);
-                    B::convolve(gradient, weight, none, g)
-                }
-            };
+            let gradient = B::input_gradient(gradient, weight, &g, self.transposed);
             grads.register::<B>(node.id, gradient);
         }
     }
@@ -292,7 +277,7 @@ impl<B: Back> Backward<B, 3> for Convolve {
 struct Normalise;
 
 impl<B: Back> Backward<B, 3> for Normalise {
-    type State = (NodeId, [FloatTensor<B>; 4], Normalisation);
+    type State = (NodeId, Norm<B>);
 
     fn backward(
         self,
@@ -301,33 +286,9 @@ impl<B: Back> Backward<B, 3> for Normalise {
         checkpointer: &mut Checkpointer,
     ) {
         let gradient = grads.consume::<B>(&ops.node);
-        let (x, with, options) = ops.state;
+        let (x, norm) = ops.state;
         let x = checkpointer.retrieve_node_output::<FloatTensor<B>>(x);
-        let gradients = B::normalise_backward(gradient, x, with, options);
-        for (node, gradient) in ops.parents.into_iter().zip(gradients) {
-            if let Some(node) = node {
-                grads.register::<B>(node.id, gradient);
-            }
-        }
-    }
-}
-
-#[derive(Debug)]
-struct GroupNormalise;
-
-impl<B: Back> Backward<B, 3> for GroupNormalise {
-    type State = (NodeId, [FloatTensor<B>; 2], GroupNormalisation);
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 3>,
-        grads: &mut Gradients,
-        checkpointer: &mut Checkpointer,
-    ) {
-        let gradient = grads.consume::<B>(&ops.node);
-        let (x, with, options) = ops.state;
-        let x = checkpointer.retrieve_node_output::<FloatTensor<B>>(x);
-        let gradients = B::group_normalise_backward(gradient, x, with, options);
+        let gradients = B::norm_backward(gradient, x, norm);
         for (node, gradient) in ops.parents.into_iter().zip(gradients) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
@@ -357,6 +318,29 @@ impl<B: Back> Backward<B, 1> for Leak {
     }
 }
 
+/// A normalisation whose gradients go to x, gamma and beta.
+fn normalised<B: Back, C: CheckpointStrategy>(
+    [x, gamma, beta]: [FloatTensor<Autodiff<B, C>>; 3],
+    norm: Norm<B>,
+) -> FloatTensor<Autodiff<B, C>> {
+    let nodes = [x.node(), gamma.node(), beta.node()];
+    let y = |x: FloatTensor<Autodiff<B, C>>, norm| match norm {
+        Norm::Channels([mean, variance, gamma, beta], options) => {
+            B::normalise(x.into_primitive(), mean, variance, gamma, beta, options)
+        }
+        Norm::Groups([gamma, beta], options) => {
+            B::group_normalise(x.into_primitive(), gamma, beta, options)
+        }
+    };
+    match Normalise.prepare::<C>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(mut prep) => {
+            let state = (prep.checkpoint(&x), norm.clone());
+            prep.finish(state, y(x, norm))
+        }
+        OpsKind::UnTracked(prep) => prep.finish(y(x, norm)),
+    }
+}
+
 #[allow(private_bounds, reason = "the gradients belong to this file")]
 impl<B: Back, C: CheckpointStrategy> Door for Autodiff<B, C> {
     fn convolve(
@@ -364,40 +348,20 @@ impl<B: Back, C: CheckpointStrategy> Door for Autodiff<B, C> {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         g: Geometry,
+        transposed: bool,
     ) -> FloatTensor<Self> {
-        let op = Convolve { transposed: false };
         let nodes = [x.node(), weight.node(), bias.node()];
+        let y = |[x, weight, bias]: [FloatTensor<Self>; 3]| {
+            let [x, weight, bias] = [x, weight, bias].map(|t| t.into_primitive());
+            B::convolve(x, weight, bias, g, transposed)
+        };
+        let op = Convolve { transposed };
         match op.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
                 let state = (prep.checkpoint(&x), prep.checkpoint(&weight), g);
-                let [x, weight, bias] = [x, weight, bias].map(|t| t.into_primitive());
-                prep.finish(state, B::convolve(x, weight, bias, g))
+                prep.finish(state, y([x, weight, bias]))
             }
-            OpsKind::UnTracked(prep) => {
-                let [x, weight, bias] = [x, weight, bias].map(|t| t.into_primitive());
-                prep.finish(B::convolve(x, weight, bias, g))
-            }
-        }
-    }
-
-    fn convolve_transposed(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        g: Geometry,
-    ) -> FloatTensor<Self> {
-        let op = Convolve { transposed: true };
-        let nodes = [x.node(), weight.node(), bias.node()];
-        match op.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(mut prep) => {
-                let state = (prep.checkpoint(&x), prep.checkpoint(&weight), g);
-                let [x, weight, bias] = [x, weight, bias].map(|t| t.into_primitive());
-                prep.finish(state, B::convolve_transposed(x, weight, bias, g))
-            }
-            OpsKind::UnTracked(prep) => {
-                let [x, weight, bias] = [x, weight, bias].map(|t| t.into_primitive());
-                prep.finish(B::convolve_transposed(x, weight, bias, g))
-            }
+            OpsKind::UnTracked(prep) => prep.finish(y([x, weight, bias])),
         }
     }
 
@@ -417,20 +381,9 @@ impl<B: Back, C: CheckpointStrategy> Door for Autodiff<B, C> {
         beta: FloatTensor<Self>,
         options: Normalisation,
     ) -> FloatTensor<Self> {
-        let nodes = [x.node(), gamma.node(), beta.node()];
         let of = |t: &FloatTensor<Self>| t.primitive().clone();
         let with = [of(&mean), of(&variance), of(&gamma), of(&beta)];
-        let y = |x: FloatTensor<Self>| {
-            let [mean, variance, gamma, beta] = with.clone();
-            B::normalise(x.into_primitive(), mean, variance, gamma, beta, options)
-        };
-        match Normalise.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(mut prep) => {
-                let state = (prep.checkpoint(&x), with.clone(), options);
-                prep.finish(state, y(x))
-            }
-            OpsKind::UnTracked(prep) => prep.finish(y(x)),
-        }
+        normalised::<B, C>([x, gamma, beta], Norm::Channels(with, options))
     }
 
     fn group_normalise(
@@ -439,23 +392,8 @@ impl<B: Back, C: CheckpointStrategy> Door for Autodiff<B, C> {
         beta: FloatTensor<Self>,
         options: GroupNormalisation,
     ) -> FloatTensor<Self> {
-        let nodes = [x.node(), gamma.node(), beta.node()];
-        let [gamma, beta] = [gamma, beta].map(|t| t.into_primitive());
-        match GroupNormalise
-            .prepare::<C>(nodes)
-            .compute_bound()
-            .stateful()
-        {
-            OpsKind::Tracked(mut prep) => {
-                let with = [gamma.clone(), beta.clone()];
-                let state = (prep.checkpoint(&x), with, options);
-                let y = B::group_normalise(x.into_primitive(), gamma, beta, options);
-                prep.finish(state, y)
-            }
-            OpsKind::UnTracked(prep) => {
-                prep.finish(B::group_normalise(x.into_primitive(), gamma, beta, options))
-            }
-        }
+        let with = [gamma.primitive().clone(), beta.primitive().clone()];
+        normalised::<B, C>([x, gamma, beta], Norm::Groups(with, options))
     }
 
     fn leak(x: FloatTensor<Self>, slope: f32) -> FloatTensor<Self> {

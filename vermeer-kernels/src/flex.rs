@@ -39,14 +39,27 @@ pub(crate) fn dims(tensor: &FlexTensor) -> [usize; 4] {
     [shape[0], shape[1], shape[2], shape[3]]
 }
 
-/// The numbers of a tensor row by row.
-pub(crate) fn rows(tensor: FlexTensor) -> Vec<f32> {
-    let tensor = tensor.to_contiguous();
-    let (start, len) = (
-        tensor.layout().start_offset(),
-        tensor.layout().num_elements(),
-    );
-    tensor.storage::<f32>()[start..start + len].to_vec()
+/// Numbers of a tensor row by row, the last axis innermost.
+pub(crate) struct Rows {
+    tensor: FlexTensor,
+    start: usize,
+    len: usize,
+}
+
+impl Rows {
+    /// The numbers where they are, or a copy if they lie otherwise.
+    pub(crate) fn new(tensor: FlexTensor) -> Self {
+        let tensor = tensor.to_contiguous();
+        let (start, len) = (
+            tensor.layout().start_offset(),
+            tensor.layout().num_elements(),
+        );
+        Self { tensor, start, len }
+    }
+
+    pub(crate) fn slice(&self) -> &[f32] {
+        &self.tensor.storage::<f32>()[self.start..self.start + self.len]
+    }
 }
 
 /// A tensor `[n, c, h, w]` of channels-last numbers.

@@ -19,6 +19,7 @@ pub mod norm;
 mod simd;
 mod tensor;
 
+pub use conv::Algorithm;
 pub use isa::{ISA_VARIABLE, Isa};
 pub use tensor::{
     BatchNormResult, ConvOptions, KERNELS_VARIABLE, batch_norm, batch_norm_train, conv_transpose2d,

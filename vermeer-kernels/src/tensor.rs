@@ -7,7 +7,7 @@ use burn::prelude::*;
 use burn::tensor::ops::{ConvOptions as BurnConvOptions, ConvTransposeOptions};
 use burn::tensor::{DType, activation, module};
 
-use crate::conv::Geometry;
+use crate::conv::{Algorithm, Geometry};
 use crate::door::Door;
 use crate::group_norm::GroupNormalisation;
 use crate::norm::Normalisation;
@@ -33,15 +33,6 @@ fn types(weight: &Tensor<4>, bias: Option<&Tensor<1>>) -> Vec<DType> {
     [weight.dtype()].into_iter().chain(bias).collect()
 }
 
-fn no_bias(channels: usize, x: &Tensor<4>) -> Tensor<1> {
-    Tensor::zeros([channels], (&x.device(), DType::F32))
-}
-
-fn expect_bias(bias: &Tensor<1>, channels: usize) {
-    let [len] = bias.dims();
-    assert_eq!(len, channels, "a bias has one number for each channel");
-}
-
 fn expect_channels<const N: usize>(x: &Tensor<4>, all: [&Tensor<1>; N]) {
     for tensor in all {
         assert_eq!(
@@ -63,6 +54,8 @@ pub struct ConvOptions {
     pub dilation: [usize; 2],
     /// Groups of channels that do not see each other.
     pub groups: usize,
+    /// How it is computed.
+    pub algorithm: Algorithm,
 }
 
 impl Default for ConvOptions {
@@ -72,6 +65,7 @@ impl Default for ConvOptions {
             padding: [0; 2],
             dilation: [1; 2],
             groups: 1,
+            algorithm: Algorithm::Auto,
         }
     }
 }
@@ -93,6 +87,7 @@ pub fn conv2d(
         padding,
         dilation,
         groups,
+        algorithm,
     } = options;
     if !ours(&x, &types(&weight, bias.as_ref())) {
         let options = BurnConvOptions::new(stride, padding, dilation, groups);
@@ -123,15 +118,9 @@ pub fn conv2d(
         padding,
         dilation,
         groups,
+        algorithm,
     };
-    let bias = bias.unwrap_or_else(|| no_bias(k, &x));
-    expect_bias(&bias, k);
-    Tensor::from_dispatch(Dispatch::convolve(
-        x.into_dispatch(),
-        weight.into_dispatch(),
-        bias.into_dispatch(),
-        g,
-    ))
+    convolve(x, weight, bias, g, false)
 }
 
 /// `[n, k, h, w], [k, c / groups, kh, kw] → [n, c, oh, ow]`,
@@ -151,6 +140,7 @@ pub fn conv_transpose2d(
         padding,
         dilation,
         groups,
+        algorithm,
     } = options;
     if !ours(&x, &types(&weight, bias.as_ref())) {
         let options = ConvTransposeOptions::new(stride, padding, padding_out, dilation, groups);
@@ -186,14 +176,28 @@ pub fn conv_transpose2d(
         padding,
         dilation,
         groups,
+        algorithm,
     };
-    let bias = bias.unwrap_or_else(|| no_bias(c, &x));
-    expect_bias(&bias, c);
-    Tensor::from_dispatch(Dispatch::convolve_transposed(
+    convolve(x, weight, bias, g, true)
+}
+
+fn convolve(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    g: Geometry,
+    transposed: bool,
+) -> Tensor<4> {
+    let channels = if transposed { g.c } else { g.k };
+    let bias = bias.unwrap_or_else(|| Tensor::zeros([channels], (&x.device(), DType::F32)));
+    let [len] = bias.dims();
+    assert_eq!(len, channels, "a bias has one number for each channel");
+    Tensor::from_dispatch(Dispatch::convolve(
         x.into_dispatch(),
         weight.into_dispatch(),
         bias.into_dispatch(),
         g,
+        transposed,
     ))
 }
 

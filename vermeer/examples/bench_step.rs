@@ -1,9 +1,11 @@
-//! Measures training steps and sampling of the three families and prints JSON, one object a
-//! family, with the sizes of `tools/reference/bench_step.py`. `tools/bench/steps` runs both.
+//! Measures training steps or sampling of one of the three families and prints JSON, with the
+//! sizes of `tools/reference/bench_step.py`. `tools/bench/steps` runs both.
 //!
 //! ```text
-//! RAYON_NUM_THREADS=2 cargo run --release --example bench_step -- vae|dcgan|diffusion [steps]
+//! RAYON_NUM_THREADS=2 cargo run --release --example bench_step -- vae|dcgan|diffusion train|sample
 //! ```
+//!
+//! One process measures one thing, so that its peak of memory is that thing's.
 #![allow(clippy::print_stdout, reason = "an example reports on the terminal")]
 
 use std::error::Error;
@@ -14,17 +16,16 @@ use serde_json::json;
 use vermeer::data::HostBatch;
 use vermeer::optim::AdamConfig;
 use vermeer::random::{Purpose, stream};
-use vermeer::registry::{DataSpec, Step, TrainerContext, family};
+use vermeer::registry::{DataSpec, Pipeline, Step, Trainer, TrainerContext, family};
 use vermeer::task::{Request, SampleOptions};
 
 const BATCH: usize = 64;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let id = arguments
-        .next()
-        .ok_or("usage: bench_step vae|dcgan|diffusion [steps]")?;
-    let steps: u64 = arguments.next().map_or(Ok(12), |n| n.parse())?;
+    let (Some(id), Some(what)) = (arguments.next(), arguments.next()) else {
+        return Err("usage: bench_step vae|dcgan|diffusion train|sample".into());
+    };
     let (side, settings) = match id.as_str() {
         "vae" => (28, "latent = 32\nwidth = 32\nhidden = [256]"),
         "dcgan" => (32, "latent = 100\nwidth = 64"),
@@ -50,8 +51,28 @@ fn main() -> Result<(), Box<dyn Error>> {
         average_half_life_images: 0.0,
     };
     let mut trainer = family.trainer(&settings, &context)?;
+    let seconds = match what.as_str() {
+        "train" => train(trainer.as_mut(), side)?,
+        "sample" => sample(trainer.pipeline()?.as_ref())?,
+        other => return Err(format!("cannot measure {other}: it is train or sample").into()),
+    };
+    println!(
+        "{}",
+        json!({
+            "family": id,
+            "measure": what,
+            "batch": BATCH,
+            "images_per_second": BATCH as f64 / seconds,
+            "peak_mib": peak_mib(),
+        })
+    );
+    Ok(())
+}
+
+/// Seconds of a training step, after two that do not count.
+fn train(trainer: &mut dyn Trainer, side: usize) -> Result<f64, Box<dyn Error>> {
     let mut seconds = vec![];
-    for step in 0..steps + 2 {
+    for step in 0..14 {
         let mut images = vec![0.0; BATCH * side * side];
         stream(0, Purpose::World, step, 0).fill_uniform(&mut images);
         let batch = HostBatch {
@@ -69,34 +90,24 @@ fn main() -> Result<(), Box<dyn Error>> {
         })?;
         seconds.push(start.elapsed().as_secs_f64());
     }
-    let step_seconds = median(seconds.split_off(2));
-    let step_peak_mib = peak_mib();
-    let pipeline = trainer.pipeline()?;
+    Ok(median(seconds.split_off(2)))
+}
+
+/// Seconds of sampling `BATCH` images, after one time that does not count.
+fn sample(pipeline: &dyn Pipeline) -> Result<f64, Box<dyn Error>> {
     let numbers: Vec<u64> = (0..BATCH as u64).collect();
     let options = SampleOptions::default();
     let request = Request::Generate {
         numbers: &numbers,
         options: &options,
     };
-    let mut times = vec![];
+    let mut seconds = vec![];
     for _ in 0..4 {
         let start = Instant::now();
         pipeline.answer(&request, &mut |_, _| ())?;
-        times.push(start.elapsed().as_secs_f64());
+        seconds.push(start.elapsed().as_secs_f64());
     }
-    let sample_seconds = median(times.split_off(1));
-    println!(
-        "{}",
-        json!({
-            "family": id,
-            "train_step_seconds": step_seconds,
-            "train_images_per_second": BATCH as f64 / step_seconds,
-            "train_peak_mib": step_peak_mib,
-            "sample_images_per_second": BATCH as f64 / sample_seconds,
-            "peak_mib": peak_mib(),
-        })
-    );
-    Ok(())
+    Ok(median(seconds.split_off(1)))
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

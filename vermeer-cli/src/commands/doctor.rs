@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use burn::prelude::Device;
 use burn::tensor::Tensor;
-use burn::tensor::module::conv2d;
-use burn::tensor::ops::ConvOptions;
 use serde::Serialize;
 use vermeer::Result;
+use vermeer_kernels::{ConvOptions, conv2d};
 
 use crate::terminal::Terminal;
 
@@ -190,7 +189,10 @@ fn conv_gflops(device: &Device, length: Duration) -> f64 {
             .iter()
             .product::<usize>() as f64;
     gflops(operations, length, || {
-        let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+        let options = ConvOptions {
+            padding: [1, 1],
+            ..ConvOptions::default()
+        };
         conv2d(images.clone(), weights.clone(), None, options)
             .sum()
             .into_scalar()

@@ -15,8 +15,9 @@
 
 use rayon::prelude::*;
 
+use super::Work;
 use super::geometry::Phase;
-use super::panel::{Panel, Panels, Strides};
+use super::panel::{Panel, Panels};
 use crate::Isa;
 use crate::memory::{SharedMut, in_parts};
 use crate::simd::{Kernel, Simd};
@@ -36,17 +37,15 @@ pub(crate) struct Plane {
 /// A result of so few channels that a vector is better filled with those of the source.
 const FEW: usize = 4;
 
-/// `result[p, k] = bias[k] + Σ source[p + tap, c] · weight[k, c, tap]` for the positions of one
-/// phase. Where a phase has no taps the result is the bias.
-pub(crate) fn gather(
-    isa: Isa,
-    n: usize,
-    phase: &Phase,
-    (source, source_plane): (&[f32], Plane),
-    (weight, strides): (&[f32], Strides),
-    bias: Option<&[f32]>,
-    (result, result_plane): (&SharedMut<'_>, Plane),
-) {
+/// The direct sum. Where a phase has no taps the result is the bias.
+pub(super) fn gather(isa: Isa, n: usize, work: &Work<'_>) {
+    let Work {
+        phase,
+        source: (source, source_plane),
+        weight: (weight, strides),
+        bias,
+        result: (result, result_plane),
+    } = *work;
     let (lanes, most) = isa.shape();
     let few = (1..=FEW).contains(&result_plane.channels) && source_plane.channels >= lanes;
     let (channels, depth) = (result_plane.channels, source_plane.channels);

@@ -26,6 +26,24 @@ pub struct Geometry {
     pub dilation: [usize; 2],
     /// Groups of channels that do not see each other.
     pub groups: usize,
+    /// How it is computed.
+    pub algorithm: Algorithm,
+}
+
+/// How a convolution is computed. The choice depends on the layer, never on the size of the image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Algorithm {
+    /// [`Algorithm::Winograd4`] where it applies, else [`Algorithm::Direct`].
+    #[default]
+    Auto,
+    /// The products of the definition.
+    Direct,
+    /// F(2×2, 3×3) for 3×3 kernels of stride and dilation 1: 16 products where the definition has
+    /// 36. Direct where it does not apply.
+    Winograd2,
+    /// F(4×4, 3×3) for the same: 36 products where the definition has 144, at a few times the
+    /// rounding error.
+    Winograd4,
 }
 
 /// One weight of the kernel in one phase: where its source pixel lies from the phase's base.
@@ -55,6 +73,22 @@ impl Geometry {
     /// The number of weights of one filter in one channel.
     pub(crate) fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
+    }
+
+    /// The algorithm that serves this layer: Winograd's needs a 3×3 kernel that moves by one, and
+    /// as many channels as a vector has lanes to be worth its transformations.
+    pub(crate) fn served_by(&self) -> Algorithm {
+        const FEWEST: usize = 16;
+        let fits = self.kernel == [3; 2]
+            && self.stride == [1; 2]
+            && self.dilation == [1; 2]
+            && self.c / self.groups >= FEWEST
+            && self.k / self.groups >= FEWEST;
+        match self.algorithm {
+            _ if !fits => Algorithm::Direct,
+            Algorithm::Auto => Algorithm::Winograd4,
+            asked => asked,
+        }
     }
 
     /// The output's height and width: `(in + 2p − d(k − 1) − 1)/s + 1`.
@@ -173,6 +207,7 @@ mod tests {
                 padding: two(padding),
                 dilation: two(dilation),
                 groups: 1,
+                algorithm: Algorithm::Auto,
             };
             // (result pixel, source pixel, tap)
             let products = |phase: &Phase, source: [usize; 2]| {

@@ -1,14 +1,19 @@
 //! Convolutions against their definition, on every instruction set of this processor.
 
 use vermeer_kernels::Isa;
-use vermeer_kernels::conv::{self, Geometry};
+use vermeer_kernels::conv::{self, Algorithm, Geometry};
 
 use crate::naive;
 use crate::numbers::{Numbers, distance};
 
-/// The bound on ‖out − ref‖/‖ref‖ of the direct algorithm for the sizes below (at most 2,000
-/// products a result): f32 sums of n random terms err by about √n · 2⁻²⁴ ≈ 3e-6.
-const BOUND: f64 = 3e-6;
+/// The algorithms, with their bounds on ‖out − ref‖/‖ref‖: f32 sums of n random terms err by about
+/// √n · 2⁻²⁴, at most 3e-6 for the sizes below (2,000 products a result); the transformations of
+/// F(4×4) add to that, those of F(2×2) hardly.
+const BOUNDS: [(Algorithm, f64); 3] = [
+    (Algorithm::Direct, 3e-6),
+    (Algorithm::Winograd2, 3e-6),
+    (Algorithm::Winograd4, 1e-5),
+];
 
 #[allow(
     clippy::too_many_arguments,
@@ -36,6 +41,7 @@ fn geometry(
         padding,
         dilation,
         groups,
+        algorithm: Algorithm::Auto,
     })
 }
 
@@ -52,7 +58,9 @@ fn check(g: &Geometry, random: &mut Numbers) {
         naive::backward(g, &y, &w, None),
         naive::weight_gradient(g, &x, &y),
     ];
-    for isa in Isa::available() {
+    let each = |isa| BOUNDS.map(|(algorithm, bound)| (isa, algorithm, bound));
+    for (isa, algorithm, bound) in Isa::available().into_iter().flat_map(each) {
+        let g = &Geometry { algorithm, ..*g };
         let found = [
             conv::forward(isa, g, &x, &w, Some(&bias_k)),
             conv::forward(isa, g, &x, &w, None),
@@ -63,7 +71,7 @@ fn check(g: &Geometry, random: &mut Numbers) {
         for (what, (found, expected)) in found.iter().zip(&expected).enumerate() {
             let gap = distance(found, expected);
             assert!(
-                gap <= BOUND,
+                gap <= bound,
                 "{} result {what} of {g:?}: {gap:e}",
                 isa.name()
             );

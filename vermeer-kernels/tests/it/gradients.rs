@@ -3,7 +3,7 @@
 use burn::module::{Param, ParamId};
 use burn::prelude::*;
 use burn::tensor::ops::{ConvOptions as BurnConvOptions, ConvTransposeOptions};
-use burn::tensor::{TensorData, Tolerance, activation, module};
+use burn::tensor::{Gradients, TensorData, Tolerance, activation, module};
 use vermeer_kernels::group_norm::GroupNormalisation;
 use vermeer_kernels::{
     ConvOptions, batch_norm, batch_norm_train, conv_transpose2d, conv2d, group_norm, leaky_relu,
@@ -33,6 +33,16 @@ fn same(a: TensorData, b: TensorData) {
     a.assert_approx_eq::<f32>(&b, Tolerance::rel_abs(1e-4, 1e-4));
 }
 
+/// The gradient of Σ y · factor, ours and theirs.
+fn gradients(ours: Tensor<4>, theirs: Tensor<4>, factor: &Tensor<4>) -> [Gradients; 2] {
+    [ours, theirs].map(|y| y.mul(factor.clone()).sum().backward())
+}
+
+fn same_gradient<const D: usize>([ours, theirs]: &[Gradients; 2], of: &Tensor<D>) {
+    let gradient = |of_all| of.grad(of_all).unwrap().into_data();
+    same(gradient(ours), gradient(theirs));
+}
+
 #[test]
 fn convolutions_and_gradients_are_those_of_burn() {
     let mut random = Numbers(6);
@@ -45,8 +55,8 @@ fn convolutions_and_gradients_are_those_of_burn() {
         let options = ConvOptions {
             stride: [stride; 2],
             padding: [padding; 2],
-            dilation: [1; 2],
             groups,
+            ..ConvOptions::default()
         };
         let x = tensor(&mut random, [2, c, 7, 6]);
         let w = tensor(&mut random, [k, c / groups, kernel, kernel]);
@@ -63,20 +73,10 @@ fn convolutions_and_gradients_are_those_of_burn() {
             };
             let ours = conv2d(input, w.clone(), Some(b.clone()), options);
             same(ours.to_data(), theirs.to_data());
-            let ours = ours.mul(factor.clone()).sum().backward();
-            let theirs = theirs.mul(factor.clone()).sum().backward();
-            same(
-                x.grad(&ours).unwrap().into_data(),
-                x.grad(&theirs).unwrap().into_data(),
-            );
-            same(
-                w.grad(&ours).unwrap().into_data(),
-                w.grad(&theirs).unwrap().into_data(),
-            );
-            same(
-                b.grad(&ours).unwrap().into_data(),
-                b.grad(&theirs).unwrap().into_data(),
-            );
+            let both = gradients(ours, theirs, &factor);
+            same_gradient(&both, &x);
+            same_gradient(&both, &w);
+            same_gradient(&both, &b);
         }
 
         let x = tensor(&mut random, [2, k, 4, 5]);
@@ -88,20 +88,10 @@ fn convolutions_and_gradients_are_those_of_burn() {
         let ours = conv_transpose2d(x.clone(), w.clone(), Some(b.clone()), options, out);
         same(ours.to_data(), theirs.to_data());
         let factor = constant(&mut random, theirs.dims());
-        let ours = ours.mul(factor.clone()).sum().backward();
-        let theirs = theirs.mul(factor).sum().backward();
-        same(
-            x.grad(&ours).unwrap().into_data(),
-            x.grad(&theirs).unwrap().into_data(),
-        );
-        same(
-            w.grad(&ours).unwrap().into_data(),
-            w.grad(&theirs).unwrap().into_data(),
-        );
-        same(
-            b.grad(&ours).unwrap().into_data(),
-            b.grad(&theirs).unwrap().into_data(),
-        );
+        let both = gradients(ours, theirs, &factor);
+        same_gradient(&both, &x);
+        same_gradient(&both, &w);
+        same_gradient(&both, &b);
     }
 }
 
@@ -116,24 +106,10 @@ fn batch_normalisation_is_that_of_burn() {
     same(ours.mean.to_data(), theirs.mean.to_data());
     same(ours.variance.to_data(), theirs.variance.to_data());
     let factor = constant(&mut random, x.dims());
-    let ours = ours.output.mul(factor.clone()).sum().backward();
-    let theirs = theirs.output.mul(factor.clone()).sum().backward();
-    for (ours, theirs) in [
-        (
-            x.grad(&ours).unwrap().into_data(),
-            x.grad(&theirs).unwrap().into_data(),
-        ),
-        (
-            gamma.grad(&ours).unwrap().into_data(),
-            gamma.grad(&theirs).unwrap().into_data(),
-        ),
-        (
-            beta.grad(&ours).unwrap().into_data(),
-            beta.grad(&theirs).unwrap().into_data(),
-        ),
-    ] {
-        same(ours, theirs);
-    }
+    let both = gradients(ours.output, theirs.output, &factor);
+    same_gradient(&both, &x);
+    same_gradient(&both, &gamma);
+    same_gradient(&both, &beta);
 
     let still = [constant(&mut random, [5]), constant(&mut random, [5]).abs()];
     let burn = |x: Tensor<4>| {
@@ -149,16 +125,9 @@ fn batch_normalisation_is_that_of_burn() {
     );
     let theirs = burn(x.clone());
     same(ours.to_data(), theirs.to_data());
-    let ours = ours.mul(factor.clone()).sum().backward();
-    let theirs = theirs.mul(factor).sum().backward();
-    same(
-        x.grad(&ours).unwrap().into_data(),
-        x.grad(&theirs).unwrap().into_data(),
-    );
-    same(
-        gamma.grad(&ours).unwrap().into_data(),
-        gamma.grad(&theirs).unwrap().into_data(),
-    );
+    let both = gradients(ours, theirs, &factor);
+    same_gradient(&both, &x);
+    same_gradient(&both, &gamma);
 }
 
 #[test]
@@ -166,21 +135,14 @@ fn a_fused_leaky_relu_is_the_one_behind() {
     let mut random = Numbers(8);
     let x = tensor(&mut random, [2, 3, 5, 4]);
     let (gamma, beta) = (tensor(&mut random, [3]), tensor(&mut random, [3]));
-    let both = [gamma.clone(), beta.clone()];
-    let fused = batch_norm_train(x.clone(), both.clone(), 1e-5, Some(0.2)).output;
-    let apart = leaky_relu(batch_norm_train(x.clone(), both, 1e-5, None).output, 0.2);
+    let with = [gamma.clone(), beta.clone()];
+    let fused = batch_norm_train(x.clone(), with.clone(), 1e-5, Some(0.2)).output;
+    let apart = leaky_relu(batch_norm_train(x.clone(), with, 1e-5, None).output, 0.2);
     same(fused.to_data(), apart.to_data());
     let factor = constant(&mut random, x.dims());
-    let fused = fused.mul(factor.clone()).sum().backward();
-    let apart = apart.mul(factor).sum().backward();
-    same(
-        x.grad(&fused).unwrap().into_data(),
-        x.grad(&apart).unwrap().into_data(),
-    );
-    same(
-        beta.grad(&fused).unwrap().into_data(),
-        beta.grad(&apart).unwrap().into_data(),
-    );
+    let both = gradients(fused, apart, &factor);
+    same_gradient(&both, &x);
+    same_gradient(&both, &beta);
 }
 
 #[test]
@@ -239,24 +201,10 @@ fn group_normalisation_is_that_of_burn() {
         let ours = group_norm(input, [gamma.clone(), beta.clone()], options);
         same(ours.to_data(), theirs.to_data());
         let factor = constant(&mut random, x.dims());
-        let ours = ours.mul(factor.clone()).sum().backward();
-        let theirs = theirs.mul(factor).sum().backward();
-        for (ours, theirs) in [
-            (
-                x.grad(&ours).unwrap().into_data(),
-                x.grad(&theirs).unwrap().into_data(),
-            ),
-            (
-                gamma.grad(&ours).unwrap().into_data(),
-                gamma.grad(&theirs).unwrap().into_data(),
-            ),
-            (
-                beta.grad(&ours).unwrap().into_data(),
-                beta.grad(&theirs).unwrap().into_data(),
-            ),
-        ] {
-            same(ours, theirs);
-        }
+        let both = gradients(ours, theirs, &factor);
+        same_gradient(&both, &x);
+        same_gradient(&both, &gamma);
+        same_gradient(&both, &beta);
     }
 }
 
