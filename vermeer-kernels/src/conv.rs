@@ -16,9 +16,35 @@ use crate::memory::SharedMut;
 use gather::{Plane, gather};
 use geometry::Phase;
 use panel::Strides;
-use winograd::{Four, Two, winograd};
+use winograd::{Four, FourOfTwo, Lattice, Two, winograd};
+
+/// The algorithm of a phase, by the filter where there is one.
+enum Plan {
+    Direct,
+    Four(Vec<Lattice>),
+    FourOfTwo(Vec<Lattice>),
+    Two(Vec<Lattice>),
+}
 
 impl Geometry {
+    /// How a phase is computed, by [`Geometry::algorithm`] and the layer.
+    fn plan(&self, phase: &Phase) -> Plan {
+        // Fewer channels than a vector has lanes are not worth the transformations.
+        const FEWEST: usize = 16;
+        let (c, k) = self.group();
+        if self.algorithm == Algorithm::Direct || c.min(k) < FEWEST {
+            return Plan::Direct;
+        }
+        let two = self.algorithm == Algorithm::Winograd2;
+        match Lattice::all(phase, 3) {
+            Some(lattices) if two => return Plan::Two(lattices),
+            Some(lattices) => return Plan::Four(lattices),
+            None if two => return Plan::Direct,
+            None => (),
+        }
+        Lattice::all(phase, 2).map_or(Plan::Direct, Plan::FourOfTwo)
+    }
+
     /// The input's and the output's channels of a group.
     fn group(&self) -> (usize, usize) {
         (self.c / self.groups, self.k / self.groups)
@@ -170,10 +196,11 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn compute(&self, isa: Isa, g: &Geometry) {
-        match g.served_by() {
-            Algorithm::Winograd4 => winograd::<Four>(isa, g.n, self),
-            Algorithm::Winograd2 => winograd::<Two>(isa, g.n, self),
-            Algorithm::Auto | Algorithm::Direct => gather(isa, g.n, self),
+        match g.plan(self.phase) {
+            Plan::Direct => gather(isa, g.n, self),
+            Plan::Four(lattices) => winograd::<Four>(isa, g.n, &lattices, self),
+            Plan::FourOfTwo(lattices) => winograd::<FourOfTwo>(isa, g.n, &lattices, self),
+            Plan::Two(lattices) => winograd::<Two>(isa, g.n, &lattices, self),
         }
     }
 }
@@ -186,18 +213,24 @@ pub fn weight_gradient(isa: Isa, g: &Geometry, input: &[f32], output: &[f32]) ->
     let [inputs, outputs, weights] = g.lengths();
     g.expect([(input.len(), inputs), (output.len(), outputs)]);
     let mut result = vec![0.0; weights];
-    let shared = SharedMut::new(&mut result);
-    let (c, k) = g.group();
     let phase = g.forward_phase();
-    for group in 0..g.groups {
-        weight::weight_gradient(
-            isa,
-            g.n,
-            &phase,
-            (input, g.input_plane(group)),
-            (output, g.output_plane(group)),
-            (&shared, group * k * c * g.taps()),
-        );
+    let size = (weights / g.groups).max(1);
+    for (group, gradient) in result.chunks_mut(size).enumerate() {
+        let input = (input, g.input_plane(group));
+        let output = (output, g.output_plane(group));
+        match g.plan(&phase) {
+            Plan::Direct => weight::weight_gradient(isa, g.n, &phase, input, output, gradient),
+            Plan::Four(all) => {
+                winograd::weight_gradient::<Four>(isa, g.n, (&phase, &all), input, output, gradient)
+            }
+            Plan::FourOfTwo(all) => {
+                let of = (&phase, &all[..]);
+                winograd::weight_gradient::<FourOfTwo>(isa, g.n, of, input, output, gradient)
+            }
+            Plan::Two(all) => {
+                winograd::weight_gradient::<Two>(isa, g.n, (&phase, &all), input, output, gradient)
+            }
+        }
     }
     result
 }

@@ -16,8 +16,8 @@ use serde_json::json;
 use vermeer::data::HostBatch;
 use vermeer::optim::AdamConfig;
 use vermeer::random::{Purpose, stream};
-use vermeer::registry::{DataSpec, Pipeline, Step, Trainer, TrainerContext, family};
-use vermeer::task::{Request, SampleOptions};
+use vermeer::registry::{DataSpec, Step, Trainer, TrainerContext, family};
+use vermeer::task::{Pipeline, Request, SampleOptions};
 
 const BATCH: usize = 64;
 

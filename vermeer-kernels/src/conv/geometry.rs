@@ -38,11 +38,12 @@ pub enum Algorithm {
     Auto,
     /// The products of the definition.
     Direct,
-    /// F(2×2, 3×3) for 3×3 kernels of stride and dilation 1: 16 products where the definition has
-    /// 36. Direct where it does not apply.
+    /// F(2×2, 3×3) for 3×3 kernels that move by one: 16 products where the definition has 36.
+    /// Direct elsewhere.
     Winograd2,
-    /// F(4×4, 3×3) for the same: 36 products where the definition has 144, at a few times the
-    /// rounding error.
+    /// F(4×4, 3×3) for the same, 36 products where the definition has 144, and F(4×4, 2×2) for
+    /// 4×4 kernels that move by two, 25 where it has 64; at a few times the rounding error.
+    /// Direct elsewhere.
     Winograd4,
 }
 
@@ -73,22 +74,6 @@ impl Geometry {
     /// The number of weights of one filter in one channel.
     pub(crate) fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
-    }
-
-    /// The algorithm that serves this layer: Winograd's needs a 3×3 kernel that moves by one, and
-    /// as many channels as a vector has lanes to be worth its transformations.
-    pub(crate) fn served_by(&self) -> Algorithm {
-        const FEWEST: usize = 16;
-        let fits = self.kernel == [3; 2]
-            && self.stride == [1; 2]
-            && self.dilation == [1; 2]
-            && self.c / self.groups >= FEWEST
-            && self.k / self.groups >= FEWEST;
-        match self.algorithm {
-            _ if !fits => Algorithm::Direct,
-            Algorithm::Auto => Algorithm::Winograd4,
-            asked => asked,
-        }
     }
 
     /// The output's height and width: `(in + 2p − d(k − 1) − 1)/s + 1`.

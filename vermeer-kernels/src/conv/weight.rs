@@ -20,15 +20,14 @@ const BLOCK: usize = 64;
 /// Rows of a product: channels, each with its tap.
 const ROWS: usize = 6;
 
-/// Adds the gradient of one group to `gradient`, which is laid out `[k, c, taps]` from `base`
-/// with `c · taps` numbers for each output channel.
-pub(crate) fn weight_gradient(
+/// Writes the gradient of one group, laid out `[k, c, taps]`.
+pub(super) fn weight_gradient(
     isa: Isa,
     n: usize,
     phase: &Phase,
     (input, input_plane): (&[f32], Plane),
     (output, output_plane): (&[f32], Plane),
-    (gradient, base): (&SharedMut<'_>, usize),
+    gradient: &mut [f32],
 ) {
     let (lanes, most) = isa.shape();
     let (c, k, taps) = (
@@ -66,8 +65,7 @@ pub(crate) fn weight_gradient(
         zeros: &vec![0.0f32; c + lanes],
         panels: &panels,
         over_output,
-        gradient,
-        base,
+        gradient: &SharedMut::new(gradient),
     };
     let positions = n * phase.rows * phase.cols;
     let work = positions * wide.min(lanes * most) * ROWS;
@@ -99,7 +97,6 @@ struct Task<'a> {
     panels: &'a [Panel],
     over_output: bool,
     gradient: &'a SharedMut<'a>,
-    base: usize,
 }
 
 struct Sums<'a>(&'a Task<'a>, &'a [Item]);
@@ -171,7 +168,7 @@ impl Kernel for Sums<'_> {
                         true => (panel.first + lane, *channel),
                         false => (*channel, panel.first + lane),
                     };
-                    let at = task.base + (k * c + c_at) * taps + task.phase.taps[*tap].index;
+                    let at = (k * c + c_at) * taps + task.phase.taps[*tap].index;
                     // SAFETY: every weight belongs to one row of one item.
                     unsafe { *task.gradient.pointer().add(at) = value };
                 }

@@ -1,9 +1,13 @@
-//! 3×3 convolutions of stride 1 by minimal filtering (Winograd, 1980; Lavin and Gray, 2016).
+//! Convolutions by minimal filtering (Winograd, 1980; Lavin and Gray, 2016).
 //!
-//! `Y = Aᵀ [(G g Gᵀ) ∘ (Bᵀ d B)] A` gives `m × m` results from `m + 2` squared source pixels `d`
-//! and a filter `g`. Summed over the source's channels, the part in brackets is one matrix product
-//! for each of the `(m + 2)²` places: F(4×4) takes 36 products where the definition takes 144,
-//! F(2×2) 16 where it takes 36. The tiles lie on a grid that starts at the result's first pixel.
+//! `Y = Aᵀ [(G g Gᵀ) ∘ (Bᵀ d B)] A` gives `m × m` results from `m + r − 1` squared source pixels
+//! `d` and a filter `g` of `r × r`. Summed over the source's channels, the part in brackets is one
+//! matrix product for each of the `(m + r − 1)²` places: F(4×4, 3×3) takes 36 products where the
+//! definition takes 144, F(2×2, 3×3) 16 where it takes 36, F(4×4, 2×2) 25 where it takes 64.
+//!
+//! A kernel of 4×4 that moves by two is the sum of four of 2×2 that move by one, each over every
+//! second pixel of every second row; its gradient to the input is one of 2×2 for each remainder.
+//! The tiles lie on a grid that starts at the phase's first pixel.
 
 #![allow(
     unsafe_code,
@@ -13,6 +17,9 @@
     clippy::needless_range_loop,
     reason = "a lane or a row indexes several arrays"
 )]
+
+mod filter;
+mod weight;
 
 use std::marker::PhantomData;
 
@@ -25,198 +32,71 @@ use super::panel::{Panel, Strides, split};
 use crate::Isa;
 use crate::memory::{SharedMut, in_parts};
 use crate::simd::{Kernel, Simd};
+use filter::{Columns, SIDE, Source};
+pub(super) use filter::{Filter, Four, FourOfTwo, Two};
+pub(super) use weight::weight_gradient;
 
-/// The largest side of a source tile, in pixels.
-pub(super) const SIDE: usize = 6;
-/// Tiles that are transformed before they are multiplied; a multiple of every product's rows.
-pub(super) const TILES: usize = 24;
+/// Tiles that are transformed before they are multiplied: a multiple of every product's rows, and
+/// more where the weights do not stay in the cache and are better read seldom.
+fn tiles(weights: usize) -> usize {
+    const CACHED: usize = 1 << 20;
+    if weights <= CACHED { 24 } else { 96 }
+}
+
 /// Numbers between the places of a buffer, so that they do not share the sets of a cache.
 const GAP: usize = 16;
 
-/// The matrices of F(m×m, 3×3).
-pub(super) trait Filter: Copy + Sync {
-    /// Side of a source tile, `m + 2`.
-    const SIDE: usize;
-    /// Side of a result tile, `m`.
-    const STEP: usize;
-    /// `G`, of which the first `SIDE` rows count.
-    const G: [[f32; 3]; SIDE];
-
-    /// `Bᵀ d`.
-    unsafe fn source<S: Simd>(d: [S::V; SIDE]) -> [S::V; SIDE];
-    /// `Aᵀ m`, `STEP` numbers.
-    unsafe fn result<S: Simd>(m: [S::V; SIDE]) -> [S::V; SIDE];
-    /// `A y` of `STEP` numbers.
-    unsafe fn spread<S: Simd>(y: [S::V; SIDE]) -> [S::V; SIDE];
+/// Taps that read neighbours on a part of the source's pixels: every `source_step`-th from
+/// `corner` on.
+pub(super) struct Lattice {
+    /// Where the first tap reads, `(dy, dx)`.
+    pub(super) corner: [isize; 2],
+    /// Index of each tap in the kernel, row by row.
+    pub(super) taps: Vec<usize>,
 }
 
-/// F(4×4, 3×3) with the points 0, ±1, ±2.
-#[derive(Clone, Copy)]
-pub(super) struct Four;
-
-impl Filter for Four {
-    const SIDE: usize = 6;
-    const STEP: usize = 4;
-    const G: [[f32; 3]; SIDE] = [
-        [1.0 / 4.0, 0.0, 0.0],
-        [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-        [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-        [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-        [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-        [0.0, 0.0, 1.0],
-    ];
-
-    #[inline(always)]
-    unsafe fn source<S: Simd>(d: [S::V; SIDE]) -> [S::V; SIDE] {
-        // SAFETY: the caller promises the instruction set, here and below.
-        unsafe {
-            let [two, four, minus_four, minus_five] =
-                [2.0, 4.0, -4.0, -5.0].map(|x| S::splat(x));
-            let even = S::fma(minus_four, d[2], d[4]);
-            let odd = S::fma(minus_four, d[1], d[3]);
-            let even_two = S::sub(d[4], d[2]);
-            let odd_two = S::mul(two, S::sub(d[3], d[1]));
-            [
-                S::fma(four, d[0], S::fma(minus_five, d[2], d[4])),
-                S::add(even, odd),
-                S::sub(even, odd),
-                S::add(even_two, odd_two),
-                S::sub(even_two, odd_two),
-                S::fma(four, d[1], S::fma(minus_five, d[3], d[5])),
-            ]
+impl Lattice {
+    /// The lattices of a phase if each is a square of `side` taps: one for a kernel that moves by
+    /// one, four for a kernel of twice that size that moves by two.
+    pub(super) fn all(phase: &Phase, side: usize) -> Option<Vec<Self>> {
+        let [sy, sx] = phase.source_step.map(|step| step as isize);
+        let mut lattices = vec![];
+        for (y, x) in (0..sy).flat_map(|y| (0..sx).map(move |x| (y, x))) {
+            let mut taps: Vec<_> = phase
+                .taps
+                .iter()
+                .filter(|tap| tap.dy.rem_euclid(sy) == y && tap.dx.rem_euclid(sx) == x)
+                .collect();
+            taps.sort_by_key(|tap| (tap.dy, tap.dx));
+            let corner = taps.first().map(|tap| [tap.dy, tap.dx])?;
+            let square = taps.len() == side * side
+                && taps.iter().enumerate().all(|(i, tap)| {
+                    tap.dy == corner[0] + (i / side) as isize * sy
+                        && tap.dx == corner[1] + (i % side) as isize * sx
+                });
+            if !square {
+                return None;
+            }
+            let taps = taps.into_iter().map(|tap| tap.index).collect();
+            lattices.push(Self { corner, taps });
         }
+        Some(lattices)
     }
-
-    #[inline(always)]
-    unsafe fn result<S: Simd>(m: [S::V; SIDE]) -> [S::V; SIDE] {
-        unsafe {
-            let [two, four, eight] = [2.0, 4.0, 8.0].map(|x| S::splat(x));
-            let (even, odd) = (S::add(m[1], m[2]), S::sub(m[1], m[2]));
-            let (even_two, odd_two) = (S::add(m[3], m[4]), S::sub(m[3], m[4]));
-            let none = S::splat(0.0);
-            [
-                S::add(m[0], S::add(even, even_two)),
-                S::fma(two, odd_two, odd),
-                S::fma(four, even_two, even),
-                S::add(m[5], S::fma(eight, odd_two, odd)),
-                none,
-                none,
-            ]
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn spread<S: Simd>(y: [S::V; SIDE]) -> [S::V; SIDE] {
-        unsafe {
-            let [two, four, eight] = [2.0, 4.0, 8.0].map(|x| S::splat(x));
-            let (even, odd) = (S::add(y[0], y[2]), S::add(y[1], y[3]));
-            let even_two = S::fma(four, y[2], y[0]);
-            let odd_two = S::fma(eight, y[3], S::mul(two, y[1]));
-            [
-                y[0],
-                S::add(even, odd),
-                S::sub(even, odd),
-                S::add(even_two, odd_two),
-                S::sub(even_two, odd_two),
-                y[3],
-            ]
-        }
-    }
-}
-
-/// F(2×2, 3×3) with the points 0, ±1.
-#[derive(Clone, Copy)]
-pub(super) struct Two;
-
-impl Filter for Two {
-    const SIDE: usize = 4;
-    const STEP: usize = 2;
-    const G: [[f32; 3]; SIDE] = [
-        [1.0, 0.0, 0.0],
-        [0.5, 0.5, 0.5],
-        [0.5, -0.5, 0.5],
-        [0.0, 0.0, 1.0],
-        [0.0; 3],
-        [0.0; 3],
-    ];
-
-    #[inline(always)]
-    unsafe fn source<S: Simd>(d: [S::V; SIDE]) -> [S::V; SIDE] {
-        // SAFETY: the caller promises the instruction set, here and below.
-        unsafe {
-            let none = S::splat(0.0);
-            [
-                S::sub(d[0], d[2]),
-                S::add(d[1], d[2]),
-                S::sub(d[2], d[1]),
-                S::sub(d[3], d[1]),
-                none,
-                none,
-            ]
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn result<S: Simd>(m: [S::V; SIDE]) -> [S::V; SIDE] {
-        unsafe {
-            let none = S::splat(0.0);
-            [
-                S::add(m[0], S::add(m[1], m[2])),
-                S::add(S::sub(m[1], m[2]), m[3]),
-                none,
-                none,
-                none,
-                none,
-            ]
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn spread<S: Simd>(y: [S::V; SIDE]) -> [S::V; SIDE] {
-        unsafe {
-            let none = S::splat(0.0);
-            [
-                y[0],
-                S::add(y[0], y[1]),
-                S::sub(y[0], y[1]),
-                y[1],
-                none,
-                none,
-            ]
-        }
-    }
-}
-
-/// Where the taps of a 3×3 phase of stride 1 begin: the smallest `(dy, dx)`.
-pub(super) fn corner(phase: &Phase) -> [isize; 2] {
-    let least = |of: fn(&super::geometry::Tap) -> isize| phase.taps.iter().map(of).min();
-    let corner = [least(|tap| tap.dy), least(|tap| tap.dx)];
-    corner.map(|least| least.expect("a 3×3 kernel has taps"))
-}
-
-/// The index of each tap, row by row from the corner.
-pub(super) fn order(phase: &Phase) -> [usize; 9] {
-    let [y, x] = corner(phase);
-    let mut order = [0; 9];
-    for tap in &phase.taps {
-        order[((tap.dy - y) * 3 + tap.dx - x) as usize] = tap.index;
-    }
-    order
 }
 
 /// A buffer of `[place][tile][channel]`.
 #[derive(Clone, Copy)]
 pub(super) struct Buffer {
-    /// Numbers of a tile: the channels, and zeros up to a whole vector.
+    /// Numbers of a tile, a multiple of the lanes.
     pub(super) tile: usize,
     /// Numbers of a place.
     pub(super) place: usize,
 }
 
 impl Buffer {
-    pub(super) fn new(channels: usize, lanes: usize) -> Self {
-        let tile = channels.next_multiple_of(lanes);
-        let place = TILES * tile + GAP;
+    /// A buffer for `tiles` tiles.
+    pub(super) fn new(tile: usize, tiles: usize) -> Self {
+        let place = tiles * tile + GAP;
         Self { tile, place }
     }
 
@@ -253,67 +133,66 @@ impl Grid {
     }
 }
 
-/// Pointers to `side` squared pixels of an image from `first` on, to zeros outside.
+/// Pointers to `side` squared pixels of an image, every `step`-th from `first` on; to zeros
+/// outside.
 #[inline(always)]
 pub(super) fn pixels(
     data: *const f32,
     plane: &Plane,
     image: usize,
     first: [isize; 2],
+    step: [usize; 2],
     side: usize,
     zeros: &[f32],
 ) -> [[*const f32; SIDE]; SIDE] {
-    let image = data.wrapping_add(image * plane.size[0] * plane.size[1] * plane.pitch + plane.first);
+    let size = plane.size;
+    let image = data.wrapping_add(image * size[0] * size[1] * plane.pitch + plane.first);
     let mut all = [[zeros.as_ptr(); SIDE]; SIDE];
     for y in 0..side {
-        let row = (first[0] + y as isize) as usize;
+        let row = (first[0] + (y * step[0]) as isize) as usize;
         for x in 0..side {
-            let col = (first[1] + x as isize) as usize;
-            if row < plane.size[0] && col < plane.size[1] {
-                all[y][x] = image.wrapping_add((row * plane.size[1] + col) * plane.pitch);
+            let col = (first[1] + (x * step[1]) as isize) as usize;
+            if row < size[0] && col < size[1] {
+                all[y][x] = image.wrapping_add((row * size[1] + col) * plane.pitch);
             }
         }
     }
     all
 }
 
-/// `T · pixels · Tᵀ` of every channel into tile number `t` of `into`, with `T` given by its
-/// product with a column of `from` numbers.
+/// `T · pixels · Tᵀ` of every channel, the first place at `into`.
 #[inline(always)]
-pub(super) unsafe fn transform<S: Simd, F: Filter>(
+pub(super) unsafe fn transform<S: Simd, F: Filter, T: Columns>(
     pixels: &[[*const f32; SIDE]; SIDE],
-    from: usize,
     channels: usize,
     into: *mut f32,
     buffer: Buffer,
-    t: usize,
-    of: impl Fn([S::V; SIDE]) -> [S::V; SIDE],
 ) {
-    // SAFETY: the pixels have the channels, the buffer has tile `t` of every place.
+    // SAFETY: the pixels have the channels, the buffer has room for them at every place.
     unsafe {
         let none = S::splat(0.0);
         for first in (0..channels).step_by(S::LANES) {
             let left = channels - first;
             let mut between = [[none; SIDE]; SIDE];
-            for x in 0..from {
+            for x in 0..T::FROM {
                 let mut column = [none; SIDE];
-                for y in 0..from {
+                for y in 0..T::FROM {
                     let at = pixels[y][x].add(first);
                     column[y] = match left >= S::LANES {
                         true => S::load(at),
                         false => S::load_part(at, left),
                     };
                 }
-                let column = of(column);
+                let column = T::of::<S>(column);
                 for y in 0..F::SIDE {
                     between[y][x] = column[y];
                 }
             }
             for y in 0..F::SIDE {
-                let row = of(between[y]);
+                let row = T::of::<S>(between[y]);
                 for x in 0..F::SIDE {
                     let place = y * F::SIDE + x;
-                    let at = place * buffer.place + t * buffer.tile + first;
+                    let at = place * buffer.place + first;
                     S::store(into.add(at), row[x]);
                 }
             }
@@ -371,14 +250,18 @@ impl Product {
         unsafe {
             for first in (0..rows).step_by(R) {
                 let rows = R.min(rows - first);
-                let a: [*const f32; R] =
-                    std::array::from_fn(|r| a.add((first + r.min(rows - 1)) * self.a[0]));
+                let mut row = [a; R];
+                for r in 0..R {
+                    row[r] = a.add((first + r.min(rows - 1)) * self.a[0]);
+                }
                 let mut sums = [[S::splat(0.0); V]; R];
                 for d in 0..self.depth {
-                    let wide: [S::V; V] =
-                        std::array::from_fn(|v| S::load(b.add(d * self.b + v * S::LANES)));
+                    let mut wide = [S::splat(0.0); V];
+                    for v in 0..V {
+                        wide[v] = S::load(b.add(d * self.b + v * S::LANES));
+                    }
                     for r in 0..R {
-                        let x = S::splat(*a[r].add(d * self.a[1]));
+                        let x = S::splat(*row[r].add(d * self.a[1]));
                         for v in 0..V {
                             sums[r][v] = S::fma(wide[v], x, sums[r][v]);
                         }
@@ -399,16 +282,16 @@ impl Product {
     }
 }
 
-/// Transformed weights: panel by panel, `[place][source channel][lane]`.
-pub(crate) struct Filters {
+/// Transformed weights: panel by panel, `[place][lattice, source channel][lane]`.
+struct Filters {
     panels: Vec<Panel>,
     data: Vec<f32>,
 }
 
-/// Weights of a phase, where they lie, and which panels they go to.
+/// Transforms the weights of one panel.
 struct Pack<'a, F> {
     weight: &'a [f32],
-    order: [usize; 9],
+    lattices: &'a [Lattice],
     strides: Strides,
     depth: usize,
     panel: &'a Panel,
@@ -419,36 +302,40 @@ struct Pack<'a, F> {
 impl<F: Filter> Kernel for Pack<'_, F> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let width = self.panel.vectors * S::LANES;
-        for d in 0..self.depth {
+        let (width, side) = (self.panel.vectors * S::LANES, F::TAPS);
+        let all = self.lattices.len() * self.depth;
+        let mut taps = [[0.0f32; 16]; 9];
+        for row in 0..all {
+            let (lattice, d) = (&self.lattices[row / self.depth], row % self.depth);
             for v in 0..self.panel.vectors {
                 let first = v * S::LANES;
                 let lanes = S::LANES.min(self.panel.valid - first);
                 let start = self.strides.base
                     + (self.panel.first + first) * self.strides.lane
                     + d * self.strides.depth;
-                let mut taps = [[0.0f32; 16]; 9];
-                for lane in 0..lanes {
-                    let at = start + lane * self.strides.lane;
-                    for (tap, index) in taps.iter_mut().zip(self.order) {
-                        tap[lane] = self.weight[at + index];
+                for (tap, index) in taps.iter_mut().zip(&lattice.taps) {
+                    for lane in 0..lanes {
+                        tap[lane] = self.weight[start + lane * self.strides.lane + index];
                     }
                 }
                 // SAFETY: every panel has its own part of the data, with room for all places.
                 unsafe {
-                    let g = |y: usize, x: usize| S::load(taps[y * 3 + x].as_ptr());
-                    let dot = |row: [f32; 3], column: [S::V; 3]| {
-                        let sum = S::mul(S::splat(row[0]), column[0]);
-                        let sum = S::fma(S::splat(row[1]), column[1], sum);
-                        S::fma(S::splat(row[2]), column[2], sum)
-                    };
                     for y in 0..F::SIDE {
-                        let row: [S::V; 3] =
-                            std::array::from_fn(|x| dot(F::G[y], [g(0, x), g(1, x), g(2, x)]));
+                        let mut half = [S::splat(0.0); 3];
+                        for x in 0..side {
+                            for i in 0..side {
+                                let tap = S::load(taps[i * side + x].as_ptr());
+                                half[x] = S::fma(S::splat(F::G[y][i]), tap, half[x]);
+                            }
+                        }
                         for x in 0..F::SIDE {
+                            let mut sum = S::splat(0.0);
+                            for i in 0..side {
+                                sum = S::fma(S::splat(F::G[x][i]), half[i], sum);
+                            }
                             let place = y * F::SIDE + x;
-                            let at = self.panel.at + (place * self.depth + d) * width + first;
-                            S::store(self.to.pointer().add(at), dot(F::G[x], row));
+                            let at = self.panel.at + (place * all + row) * width + first;
+                            S::store(self.to.pointer().add(at), sum);
                         }
                     }
                 }
@@ -458,12 +345,11 @@ impl<F: Filter> Kernel for Pack<'_, F> {
 }
 
 impl Filters {
-    /// The weights of `phase` for a result of `channels` from `depth` channels.
-    pub(super) fn pack<F: Filter>(
+    /// The weights of some lattices for a result of `channels` from `depth` channels.
+    fn pack<F: Filter>(
         isa: Isa,
-        weight: &[f32],
-        phase: &Phase,
-        strides: Strides,
+        (weight, strides): (&[f32], Strides),
+        lattices: &[Lattice],
         channels: usize,
         depth: usize,
     ) -> Self {
@@ -472,15 +358,14 @@ impl Filters {
         let mut len = 0;
         for panel in &mut panels {
             panel.at = len;
-            len += F::SIDE * F::SIDE * depth * panel.vectors * lanes;
+            len += F::SIDE * F::SIDE * lattices.len() * depth * panel.vectors * lanes;
         }
         let mut data = vec![0.0; len];
         let to = SharedMut::new(&mut data);
-        let order = order(phase);
         panels.par_iter().for_each(|panel| {
             isa.run(Pack::<F> {
                 weight,
-                order,
+                lattices,
                 strides,
                 depth,
                 panel,
@@ -492,18 +377,18 @@ impl Filters {
     }
 }
 
-/// The sum by `F`, for a phase with the nine taps of a 3×3 kernel of stride 1.
-pub(super) fn winograd<F: Filter>(isa: Isa, n: usize, work: &Work<'_>) {
+/// The sum by `F` for a phase that consists of `lattices`.
+pub(super) fn winograd<F: Filter>(isa: Isa, n: usize, lattices: &[Lattice], work: &Work<'_>) {
     let Work {
         phase,
         source: (source, source_plane),
-        weight: (weight, strides),
+        weight,
         bias,
         result: (result, result_plane),
     } = *work;
     let (lanes, most) = isa.shape();
     let (channels, depth) = (result_plane.channels, source_plane.channels);
-    let filters = Filters::pack::<F>(isa, weight, phase, strides, channels, depth);
+    let filters = Filters::pack::<F>(isa, weight, lattices, channels, depth);
     let mut biases = bias.map_or_else(
         || vec![0.0; channels],
         |bias| bias[result_plane.first..][..channels].to_vec(),
@@ -512,8 +397,9 @@ pub(super) fn winograd<F: Filter>(isa: Isa, n: usize, work: &Work<'_>) {
     let grid = Grid::new::<F>(phase);
     let task = Task {
         phase,
-        corner: corner(phase),
+        lattices,
         grid,
+        tiles: tiles(filters.data.len()),
         source: source.as_ptr() as usize,
         source_plane,
         filters: &filters,
@@ -522,8 +408,8 @@ pub(super) fn winograd<F: Filter>(isa: Isa, n: usize, work: &Work<'_>) {
         result,
         result_plane,
     };
-    let work = F::SIDE * F::SIDE * depth * channels;
-    in_parts(n * grid.tiles(), TILES, work)
+    let products = F::SIDE * F::SIDE * lattices.len() * depth * channels;
+    in_parts(n * grid.tiles(), task.tiles, products)
         .into_par_iter()
         .for_each(|(from, to)| {
             isa.run(Tiles::<F> {
@@ -537,8 +423,10 @@ pub(super) fn winograd<F: Filter>(isa: Isa, n: usize, work: &Work<'_>) {
 
 struct Task<'a> {
     phase: &'a Phase,
-    corner: [isize; 2],
+    lattices: &'a [Lattice],
     grid: Grid,
+    /// Tiles that are transformed before they are multiplied.
+    tiles: usize,
     /// Address of the source, kept as a number so that threads may share it.
     source: usize,
     source_plane: Plane,
@@ -561,26 +449,30 @@ impl<F: Filter> Kernel for Tiles<'_, F> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let task = self.task;
-        let depth = task.source_plane.channels;
-        let source = Buffer::new(depth, S::LANES);
-        let result = Buffer::new(S::PANEL * S::LANES, S::LANES);
-        let mut transformed = vec![0.0f32; source.len::<F>()];
+        let channels = task.source_plane.channels;
+        let depth = task.lattices.len() * channels;
+        let source = Buffer::new(depth.next_multiple_of(S::LANES), task.tiles);
+        let result = Buffer::new(S::PANEL * S::LANES, task.tiles);
+        // Room behind the last tile for the zeros of a last vector.
+        let mut transformed = vec![0.0f32; source.len::<F>() + S::LANES];
         let mut products = vec![0.0f32; result.len::<F>()];
-        for first in (self.from..self.to).step_by(TILES) {
-            let tiles = TILES.min(self.to - first);
+        for first in (self.from..self.to).step_by(task.tiles) {
+            let tiles = task.tiles.min(self.to - first);
             for t in 0..tiles {
                 let (image, pixel) = task.grid.tile::<F>(first + t);
-                let from = [0, 1].map(|axis| pixel[axis] as isize + task.corner[axis]);
-                let data = task.source as *const f32;
-                let plane = &task.source_plane;
-                let pixels = pixels(data, plane, image, from, F::SIDE, task.zeros);
-                // SAFETY: the pointers are of pixels or of zeros as many; the buffer holds
-                // `TILES` tiles of every place.
-                unsafe {
-                    let into = transformed.as_mut_ptr();
-                    transform::<S, F>(&pixels, F::SIDE, depth, into, source, t, |d| {
-                        F::source::<S>(d)
-                    });
+                for (l, lattice) in task.lattices.iter().enumerate() {
+                    let step = task.phase.source_step;
+                    let from = [0, 1].map(|i| (pixel[i] * step[i]) as isize + lattice.corner[i]);
+                    let data = task.source as *const f32;
+                    let plane = &task.source_plane;
+                    let pixels = pixels(data, plane, image, from, step, F::SIDE, task.zeros);
+                    // SAFETY: the pointers are of pixels or of zeros as many. A vector that is
+                    // not full writes zeros into the next lattice or tile, which come after.
+                    unsafe {
+                        let at = t * source.tile + l * channels;
+                        let into = transformed.as_mut_ptr().add(at);
+                        transform::<S, F, Source<F>>(&pixels, channels, into, source);
+                    }
                 }
             }
             for panel in &task.filters.panels {
@@ -593,13 +485,16 @@ impl<F: Filter> Kernel for Tiles<'_, F> {
                     add: false,
                 };
                 for place in 0..F::SIDE * F::SIDE {
-                    // SAFETY: a panel holds `depth` rows for every place, the buffers `TILES`.
+                    // SAFETY: a panel holds `depth` rows for every place, the buffers the tiles.
                     unsafe {
                         product.compute::<S>(
                             panel.vectors,
                             tiles,
                             transformed.as_ptr().add(place * source.place),
-                            task.filters.data.as_ptr().add(panel.at + place * depth * width),
+                            task.filters
+                                .data
+                                .as_ptr()
+                                .add(panel.at + place * depth * width),
                             products.as_mut_ptr().add(place * result.place),
                         );
                     }
@@ -625,10 +520,12 @@ impl Task<'_> {
         buffer: Buffer,
     ) {
         let (image, [row, col]) = self.grid.tile::<F>(tile);
-        let plane = &self.result_plane;
-        let rows = F::STEP.min(self.phase.rows - row);
-        let cols = F::STEP.min(self.phase.cols - col);
-        let first = (image * plane.size[0] + row) * plane.size[1] + col;
+        let (phase, plane) = (self.phase, &self.result_plane);
+        let rows = F::STEP.min(phase.rows - row);
+        let cols = F::STEP.min(phase.cols - col);
+        let y = image * plane.size[0] + phase.first[0] + row * phase.step[0];
+        let first = y * plane.size[1] + phase.first[1] + col * phase.step[1];
+        let (down, right) = (phase.step[0] * plane.size[1], phase.step[1]);
         // SAFETY: the pixels lie in the result and no other tile has them.
         unsafe {
             let none = S::splat(0.0);
@@ -652,7 +549,8 @@ impl Task<'_> {
                 for y in 0..rows {
                     let row = F::result::<S>(between[y]);
                     for x in 0..cols {
-                        let at = pixel.add((y * plane.size[1] + x) * plane.pitch + panel.first + lane);
+                        let at =
+                            pixel.add((y * down + x * right) * plane.pitch + panel.first + lane);
                         let value = S::add(row[x], bias);
                         match left >= S::LANES {
                             true => S::store(at, value),

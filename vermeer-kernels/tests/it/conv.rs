@@ -108,6 +108,9 @@ fn a_table_of_layers_is_right() {
         square(0, 6, [4, 4], 3, 1, 1),
         square(2, 6, [20, 0], 3, 1, 1),
         square(2, 6, [0, 20], 3, 1, 1),
+        square(2, 9, [40, 24], 4, 2, 1),
+        square(1, 12, [17, 35], 6, 2, 2),
+        square(1, 7, [512, 64], 3, 1, 1),
     ];
     let mut random = Numbers(1);
     for g in &table {
