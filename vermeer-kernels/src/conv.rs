@@ -12,7 +12,7 @@ mod winograd;
 pub use geometry::{Algorithm, Geometry};
 
 use crate::Isa;
-use crate::memory::SharedMut;
+use crate::memory::{SharedMut, written};
 use gather::{Plane, gather};
 use geometry::Phase;
 use panel::Strides;
@@ -135,20 +135,24 @@ pub fn forward(
     let [inputs, outputs, weights] = g.lengths();
     g.expect([(input.len(), inputs), (weight.len(), weights)]);
     Geometry::expect_bias(bias, g.k);
-    let mut result = vec![0.0; outputs];
     let (c, _) = g.group();
     let phase = g.forward_phase();
-    for group in 0..g.groups {
-        let work = Work {
-            phase: &phase,
-            source: (input, g.input_plane(group)),
-            weight: (weight, g.strides(group, c * g.taps(), g.taps())),
-            bias,
-            result: (&SharedMut::new(&mut result), g.output_plane(group)),
-        };
-        work.compute(isa, g);
+    #[allow(unsafe_code, reason = "a result is written before it is read")]
+    // SAFETY: the phase covers all pixels and the groups all channels.
+    unsafe {
+        written(outputs, |result| {
+            for group in 0..g.groups {
+                let work = Work {
+                    phase: &phase,
+                    source: (input, g.input_plane(group)),
+                    weight: (weight, g.strides(group, c * g.taps(), g.taps())),
+                    bias,
+                    result: (result, g.output_plane(group)),
+                };
+                work.compute(isa, g);
+            }
+        })
     }
-    result
 }
 
 /// The gradient to the input, which is also the transposed convolution: `output` `[n, oh, ow, k]`
@@ -166,21 +170,25 @@ pub fn backward(
     let [inputs, outputs, weights] = g.lengths();
     g.expect([(output.len(), outputs), (weight.len(), weights)]);
     Geometry::expect_bias(bias, g.c);
-    let mut result = vec![0.0; inputs];
     let (c, _) = g.group();
-    for phase in g.backward_phases() {
-        for group in 0..g.groups {
-            let work = Work {
-                phase: &phase,
-                source: (output, g.output_plane(group)),
-                weight: (weight, g.strides(group, g.taps(), c * g.taps())),
-                bias,
-                result: (&SharedMut::new(&mut result), g.input_plane(group)),
-            };
-            work.compute(isa, g);
-        }
+    #[allow(unsafe_code, reason = "a result is written before it is read")]
+    // SAFETY: the phases cover all pixels and the groups all channels.
+    unsafe {
+        written(inputs, |result| {
+            for phase in g.backward_phases() {
+                for group in 0..g.groups {
+                    let work = Work {
+                        phase: &phase,
+                        source: (output, g.output_plane(group)),
+                        weight: (weight, g.strides(group, g.taps(), c * g.taps())),
+                        bias,
+                        result: (result, g.input_plane(group)),
+                    };
+                    work.compute(isa, g);
+                }
+            }
+        })
     }
-    result
 }
 
 /// What one phase of one group is computed from, and where to:

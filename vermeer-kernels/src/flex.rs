@@ -5,7 +5,7 @@ use burn::tensor::{Bytes, DType};
 use burn_flex::{FlexTensor, Layout};
 use rayon::prelude::*;
 
-use crate::memory::SharedMut;
+use crate::memory::{SharedMut, written};
 
 /// Numbers of a tensor `[n, c, h, w]`, channels last.
 pub(crate) struct Pixels {
@@ -92,25 +92,26 @@ fn copy(tensor: &FlexTensor) -> FlexTensor {
     let layout = tensor.layout();
     let strides: [isize; 4] = std::array::from_fn(|i| layout.strides()[i]);
     let source = tensor.storage::<f32>();
-    let mut pixels = vec![0.0f32; n * c * h * w];
-    let shared = SharedMut::new(&mut pixels);
     // One task is a row of pixels.
-    (0..n * h).into_par_iter().with_min_len(8).for_each(|row| {
-        let (i, y) = (row / h, row % h);
-        // SAFETY: every row of pixels has its own part.
-        let target = unsafe { shared.part(row * w * c, w * c) };
-        let start =
-            layout.start_offset() as isize + i as isize * strides[0] + y as isize * strides[2];
-        for first in (0..c).step_by(TILE) {
-            for x in 0..w {
-                let mut from = start + x as isize * strides[3] + first as isize * strides[1];
-                let channels = &mut target[x * c + first..x * c + (first + TILE).min(c)];
-                for value in channels {
-                    *value = source[from as usize];
-                    from += strides[1];
+    let fill = |shared: &SharedMut<'_>| {
+        (0..n * h).into_par_iter().with_min_len(8).for_each(|row| {
+            let (i, y) = (row / h, row % h);
+            // SAFETY: every row of pixels has its own part.
+            let target = unsafe { shared.part(row * w * c, w * c) };
+            let start =
+                layout.start_offset() as isize + i as isize * strides[0] + y as isize * strides[2];
+            for first in (0..c).step_by(TILE) {
+                for x in 0..w {
+                    let mut from = start + x as isize * strides[3] + first as isize * strides[1];
+                    let channels = &mut target[x * c + first..x * c + (first + TILE).min(c)];
+                    for value in channels {
+                        *value = source[from as usize];
+                        from += strides[1];
+                    }
                 }
             }
-        }
-    });
-    from_pixels(pixels, [n, c, h, w])
+        })
+    };
+    // SAFETY: every row of pixels is written.
+    from_pixels(unsafe { written(n * c * h * w, fill) }, [n, c, h, w])
 }

@@ -11,7 +11,7 @@
 use rayon::prelude::*;
 
 use crate::Isa;
-use crate::memory::SharedMut;
+use crate::memory::{SharedMut, written};
 use crate::simd::{Kernel, Simd};
 
 fn expect(x: &[f32], images: usize, [gamma, beta]: [&[f32]; 2], groups: usize) {
@@ -163,21 +163,20 @@ pub fn group_norm(
 ) -> Vec<f32> {
     expect(x, images, [gamma, beta], options.groups);
     let size = x.len() / images.max(1);
-    let mut y = vec![0.0; x.len()];
-    let shared = SharedMut::new(&mut y);
-    (0..images).into_par_iter().for_each(|image| {
-        let x = &x[image * size..][..size];
-        // SAFETY: every image has its own part.
-        let y = unsafe { shared.part(image * size, size) };
-        isa.run(Forward {
-            x,
-            y,
-            gamma,
-            beta,
-            options,
+    let fill = |shared: &SharedMut<'_>| {
+        (0..images).into_par_iter().for_each(|image| {
+            isa.run(Forward {
+                x: &x[image * size..][..size],
+                // SAFETY: every image has its own part.
+                y: unsafe { shared.part(image * size, size) },
+                gamma,
+                beta,
+                options,
+            });
         });
-    });
-    y
+    };
+    // SAFETY: every image writes its part.
+    unsafe { written(x.len(), fill) }
 }
 
 struct Backward<'a> {
@@ -267,11 +266,9 @@ pub fn group_norm_backward(
     expect(x, images, [gamma, beta], options.groups);
     assert_eq!(gradient.len(), x.len(), "a gradient for each number");
     let (c, size) = (gamma.len(), x.len() / images.max(1));
-    let mut dx = vec![0.0; x.len()];
-    let shared = SharedMut::new(&mut dx);
-    let sums: Vec<Vec<f64>> = (0..images)
-        .into_par_iter()
-        .map(|image| {
+    let mut sums = vec![];
+    let fill = |shared: &SharedMut<'_>| {
+        let image = |image: usize| {
             let mut sums = vec![0.0; 2 * c];
             let part = image * size..(image + 1) * size;
             isa.run(Backward {
@@ -285,9 +282,15 @@ pub fn group_norm_backward(
                 options,
             });
             sums
-        })
-        .collect();
-    let total = |i: usize| sums.iter().map(|image| image[i]).sum::<f64>() as f32;
+        };
+        (0..images)
+            .into_par_iter()
+            .map(image)
+            .collect_into_vec(&mut sums);
+    };
+    // SAFETY: every image writes its part.
+    let dx = unsafe { written(x.len(), fill) };
+    let total = |i: usize| sums.iter().map(|image: &Vec<f64>| image[i]).sum::<f64>() as f32;
     let dgamma = (0..c).map(total).collect();
     let dbeta = (c..2 * c).map(total).collect();
     (dx, dgamma, dbeta)

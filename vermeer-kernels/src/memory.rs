@@ -1,8 +1,10 @@
-//! Splitting work, and results that several threads write.
+//! Splitting work, results that several threads write, and memory that is used again.
 
 #![allow(unsafe_code, reason = "threads write to disjoint parts of one result")]
 
+use std::cell::RefCell;
 use std::marker::PhantomData;
+use std::sync::Once;
 
 /// A result whose parts are written by several threads; each number by one of them.
 pub(crate) struct SharedMut<'a> {
@@ -38,6 +40,52 @@ impl<'a> SharedMut<'a> {
         assert!(from + len <= self.len, "a part lies in its whole");
         // SAFETY: inside the borrowed slice; disjoint by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.pointer.add(from), len) }
+    }
+}
+
+/// `len` numbers that `fill` writes, without zeros before.
+///
+/// # Safety
+/// `fill` must write every number.
+pub(crate) unsafe fn written(len: usize, fill: impl FnOnce(&SharedMut<'_>)) -> Vec<f32> {
+    keep_pages();
+    let mut numbers = Vec::with_capacity(len);
+    fill(&SharedMut {
+        pointer: numbers.as_mut_ptr(),
+        len,
+        borrowed: PhantomData,
+    });
+    // SAFETY: there is room for them, and the caller promises that they are written.
+    unsafe { numbers.set_len(len) };
+    numbers
+}
+
+/// Lends `len` numbers of this thread to `f`; they hold whatever the last use left.
+pub(crate) fn scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local! {
+        static NUMBERS: RefCell<Vec<f32>> = const { RefCell::new(vec![]) };
+    }
+    NUMBERS.with_borrow_mut(|numbers| {
+        if numbers.len() < len {
+            numbers.resize(len, 0.0);
+        }
+        f(&mut numbers[..len])
+    })
+}
+
+/// Tells glibc to keep freed memory for the next result: by default large results go back to the
+/// system when they are freed, and every page of the next one is faulted in and cleared anew.
+fn keep_pages() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        static ONCE: Once = Once::new();
+        // Results up to the largest size glibc allows here, 32 MiB, come from the heap, and the
+        // heap keeps up to 256 MiB at its end.
+        // SAFETY: `mallopt` sets two numbers of the allocator.
+        ONCE.call_once(|| unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, 256 << 20);
+        });
     }
 }
 

@@ -11,7 +11,7 @@
 use rayon::prelude::*;
 
 use crate::Isa;
-use crate::memory::{SharedMut, in_parts};
+use crate::memory::{SharedMut, in_parts, written};
 use crate::simd::{Kernel, Simd};
 
 /// Pixels of a block.
@@ -72,16 +72,20 @@ fn map(isa: Isa, len: usize, c: usize, what: &impl Map) -> Vec<f32> {
             self.0.write(self.1, self.2);
         }
     }
-    let mut result = vec![0.0; len];
-    let shared = SharedMut::new(&mut result);
     let parts = in_parts(len / c.max(1), 1, 8 * c);
-    parts.into_par_iter().for_each(|(from, to)| {
-        #[allow(unsafe_code, reason = "threads write to disjoint parts of one result")]
-        // SAFETY: the ranges of pixels are disjoint.
-        let part = unsafe { shared.part(from * c, (to - from) * c) };
-        isa.run(Run(what, from * c, part));
-    });
-    result
+    let fill = |shared: &SharedMut<'_>| {
+        parts.into_par_iter().for_each(|(from, to)| {
+            #[allow(unsafe_code, reason = "threads write to disjoint parts of one result")]
+            // SAFETY: the ranges of pixels are disjoint.
+            let part = unsafe { shared.part(from * c, (to - from) * c) };
+            isa.run(Run(what, from * c, part));
+        });
+    };
+    #[allow(unsafe_code, reason = "a result is written before it is read")]
+    // SAFETY: the parts cover all pixels, and a map writes all of its part.
+    unsafe {
+        written(len, fill)
+    }
 }
 
 /// `number` where `z` is positive or no number, `slope · number` elsewhere, 0 for a slope of 0.

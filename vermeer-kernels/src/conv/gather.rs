@@ -181,18 +181,26 @@ unsafe fn tiles<S: Simd, const R: usize, const V: usize>(
         let mut first = from;
         while first < to {
             let rows = R.min(to - first);
-            let places: [Position; R] =
-                std::array::from_fn(|r| task.position(first + r.min(rows - 1)));
+            let mut places = [task.position(first); R];
+            for r in 1..R {
+                places[r] = task.position(first + r.min(rows - 1));
+            }
             let mut weight = task.panels.data.as_ptr().add(panel.at);
-            let start: [S::V; V] = std::array::from_fn(|v| {
-                S::load(task.bias.as_ptr().add(panel.first + v * S::LANES))
-            });
+            let mut start = [S::splat(0.0); V];
+            for v in 0..V {
+                start[v] = S::load(task.bias.as_ptr().add(panel.first + v * S::LANES));
+            }
             let mut sums = [start; R];
             for tap in taps {
-                let sources: [*const f32; R] =
-                    std::array::from_fn(|r| task.source(&places[r], tap.dy, tap.dx));
+                let mut sources = [std::ptr::null::<f32>(); R];
+                for r in 0..R {
+                    sources[r] = task.source(&places[r], tap.dy, tap.dx);
+                }
                 for d in 0..depth {
-                    let w: [S::V; V] = std::array::from_fn(|v| S::load(weight.add(v * S::LANES)));
+                    let mut w = [S::splat(0.0); V];
+                    for v in 0..V {
+                        w[v] = S::load(weight.add(v * S::LANES));
+                    }
                     for r in 0..R {
                         let x = S::splat(*sources[r].add(d));
                         for v in 0..V {

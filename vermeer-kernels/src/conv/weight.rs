@@ -223,13 +223,14 @@ unsafe fn block<S: Simd, const V: usize>(
         let mut fresh = [[S::splat(0.0); V]; ROWS];
         for (p, pixel) in wide.iter().enumerate() {
             let pixel = pixel.add(panel.first);
-            let b: [S::V; V] = std::array::from_fn(|v| {
+            let mut b = [S::splat(0.0); V];
+            for v in 0..V {
                 let at = pixel.add(v * S::LANES);
-                match v + 1 == V && last < S::LANES {
+                b[v] = match v + 1 == V && last < S::LANES {
                     true => S::load_part(at, last),
                     false => S::load(at),
-                }
-            });
+                };
+            }
             for r in 0..ROWS {
                 let (list, channel) = rows[r];
                 let a = S::splat(*(*list.add(p)).add(channel));

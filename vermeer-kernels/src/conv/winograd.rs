@@ -22,6 +22,7 @@ mod filter;
 mod weight;
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -30,7 +31,7 @@ use super::gather::Plane;
 use super::geometry::Phase;
 use super::panel::{Panel, Strides, split};
 use crate::Isa;
-use crate::memory::{SharedMut, in_parts};
+use crate::memory::{SharedMut, in_parts, scratch, written};
 use crate::simd::{Kernel, Simd};
 use filter::{Columns, SIDE, Source};
 pub(super) use filter::{Filter, Four, FourOfTwo, Two};
@@ -288,13 +289,15 @@ struct Filters {
     data: Vec<f32>,
 }
 
-/// Transforms the weights of one panel.
+/// Transforms some weights of one panel.
 struct Pack<'a, F> {
     weight: &'a [f32],
     lattices: &'a [Lattice],
     strides: Strides,
     depth: usize,
     panel: &'a Panel,
+    /// Of the rows `[lattice, source channel]`.
+    rows: Range<usize>,
     to: &'a SharedMut<'a>,
     filter: PhantomData<F>,
 }
@@ -305,7 +308,7 @@ impl<F: Filter> Kernel for Pack<'_, F> {
         let (width, side) = (self.panel.vectors * S::LANES, F::TAPS);
         let all = self.lattices.len() * self.depth;
         let mut taps = [[0.0f32; 16]; 9];
-        for row in 0..all {
+        for row in self.rows.clone() {
             let (lattice, d) = (&self.lattices[row / self.depth], row % self.depth);
             for v in 0..self.panel.vectors {
                 let first = v * S::LANES;
@@ -360,19 +363,28 @@ impl Filters {
             panel.at = len;
             len += F::SIDE * F::SIDE * lattices.len() * depth * panel.vectors * lanes;
         }
-        let mut data = vec![0.0; len];
-        let to = SharedMut::new(&mut data);
-        panels.par_iter().for_each(|panel| {
-            isa.run(Pack::<F> {
-                weight,
-                lattices,
-                strides,
-                depth,
-                panel,
-                to: &to,
-                filter: PhantomData,
+        const ROWS: usize = 32;
+        let rows = lattices.len() * depth;
+        let items: Vec<_> = panels
+            .iter()
+            .flat_map(|panel| (0..rows).step_by(ROWS).map(move |row| (panel, row)))
+            .collect();
+        let fill = |to: &SharedMut<'_>| {
+            items.into_par_iter().for_each(|(panel, row)| {
+                isa.run(Pack::<F> {
+                    weight,
+                    lattices,
+                    strides,
+                    depth,
+                    panel,
+                    rows: row..(row + ROWS).min(rows),
+                    to,
+                    filter: PhantomData,
+                });
             });
-        });
+        };
+        // SAFETY: the items cover all rows of all panels, and each writes all places and lanes.
+        let data = unsafe { written(len, fill) };
         Self { panels, data }
     }
 }
@@ -412,11 +424,18 @@ pub(super) fn winograd<F: Filter>(isa: Isa, n: usize, lattices: &[Lattice], work
     in_parts(n * grid.tiles(), task.tiles, products)
         .into_par_iter()
         .for_each(|(from, to)| {
-            isa.run(Tiles::<F> {
-                task: &task,
-                from,
-                to,
-                filter: PhantomData,
+            let [source, result] = task.buffers(isa);
+            let lens = [source.len::<F>() + lanes, result.len::<F>()];
+            scratch(lens[0] + lens[1], |numbers| {
+                let (transformed, products) = numbers.split_at_mut(lens[0]);
+                isa.run(Tiles::<F> {
+                    task: &task,
+                    from,
+                    to,
+                    transformed,
+                    products,
+                    filter: PhantomData,
+                });
             });
         });
 }
@@ -442,6 +461,9 @@ struct Tiles<'a, F> {
     task: &'a Task<'a>,
     from: usize,
     to: usize,
+    /// The source's tiles, with room behind the last for the zeros of a last vector.
+    transformed: &'a mut [f32],
+    products: &'a mut [f32],
     filter: PhantomData<F>,
 }
 
@@ -451,11 +473,8 @@ impl<F: Filter> Kernel for Tiles<'_, F> {
         let task = self.task;
         let channels = task.source_plane.channels;
         let depth = task.lattices.len() * channels;
-        let source = Buffer::new(depth.next_multiple_of(S::LANES), task.tiles);
-        let result = Buffer::new(S::PANEL * S::LANES, task.tiles);
-        // Room behind the last tile for the zeros of a last vector.
-        let mut transformed = vec![0.0f32; source.len::<F>() + S::LANES];
-        let mut products = vec![0.0f32; result.len::<F>()];
+        let [source, result] = task.buffers_of(S::LANES, S::PANEL);
+        let (transformed, products) = (self.transformed, self.products);
         for first in (self.from..self.to).step_by(task.tiles) {
             let tiles = task.tiles.min(self.to - first);
             for t in 0..tiles {
@@ -501,7 +520,7 @@ impl<F: Filter> Kernel for Tiles<'_, F> {
                 }
                 for t in 0..tiles {
                     // SAFETY: tile number `first + t` exists.
-                    unsafe { task.write::<S, F>(panel, first + t, t, &products, result) };
+                    unsafe { task.write::<S, F>(panel, first + t, t, products, result) };
                 }
             }
         }
@@ -509,6 +528,18 @@ impl<F: Filter> Kernel for Tiles<'_, F> {
 }
 
 impl Task<'_> {
+    fn buffers(&self, isa: Isa) -> [Buffer; 2] {
+        let (lanes, most) = isa.shape();
+        self.buffers_of(lanes, most)
+    }
+
+    /// The buffers of the source's tiles and of a panel's products.
+    #[inline(always)]
+    fn buffers_of(&self, lanes: usize, most: usize) -> [Buffer; 2] {
+        let depth = self.lattices.len() * self.source_plane.channels;
+        [depth.next_multiple_of(lanes), most * lanes].map(|tile| Buffer::new(tile, self.tiles))
+    }
+
     /// The result of a tile for a panel of channels.
     #[inline(always)]
     unsafe fn write<S: Simd, F: Filter>(

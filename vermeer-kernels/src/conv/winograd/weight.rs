@@ -23,7 +23,7 @@ use crate::Isa;
 use crate::conv::gather::Plane;
 use crate::conv::geometry::Phase;
 use crate::conv::panel::{Panel, split};
-use crate::memory::SharedMut;
+use crate::memory::{SharedMut, scratch};
 use crate::simd::{Kernel, Simd};
 
 /// Tiles that are transformed before they are multiplied.
@@ -78,14 +78,20 @@ pub(in crate::conv) fn weight_gradient<F: Filter>(
             item % (panels.len() * blocks),
         );
         let (panel, block) = (item / blocks, item % blocks);
-        isa.run(Sums::<F> {
-            task: &task,
-            lattice: &lattices[lattice],
-            panel: &panels[panel],
-            channels: block * CHANNELS..((block + 1) * CHANNELS).min(c),
-            tiles: part * per..((part + 1) * per).min(tiles),
-            gradient: &places[part],
-            filter: PhantomData,
+        let channels = block * CHANNELS..((block + 1) * CHANNELS).min(c);
+        let [source, result] = buffers(lanes, panels[panel].vectors);
+        let sums = F::SIDE * F::SIDE * channels.len() * panels[panel].vectors * lanes;
+        scratch(source.len::<F>() + result.len::<F>() + sums, |numbers| {
+            isa.run(Sums::<F> {
+                task: &task,
+                lattice: &lattices[lattice],
+                panel: &panels[panel],
+                channels,
+                tiles: part * per..((part + 1) * per).min(tiles),
+                gradient: &places[part],
+                numbers,
+                filter: PhantomData,
+            })
         });
     });
     drop(places);
@@ -117,19 +123,27 @@ struct Sums<'a, F> {
     channels: Range<usize>,
     tiles: Range<usize>,
     gradient: &'a SharedMut<'a>,
+    /// Room for the two buffers and the sums.
+    numbers: &'a mut [f32],
     filter: PhantomData<F>,
+}
+
+/// The buffers of the source's tiles and of the result's for a panel of `vectors`.
+#[inline(always)]
+fn buffers(lanes: usize, vectors: usize) -> [Buffer; 2] {
+    [CHANNELS.next_multiple_of(lanes), vectors * lanes].map(|tile| Buffer::new(tile, TILES))
 }
 
 impl<F: Filter> Kernel for Sums<'_, F> {
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    unsafe fn run<S: Simd>(mut self) {
         let channels = self.channels.len();
         let width = self.panel.vectors * S::LANES;
-        let source = Buffer::new(CHANNELS.next_multiple_of(S::LANES), TILES);
-        let result = Buffer::new(width, TILES);
-        let mut transformed = vec![0.0f32; source.len::<F>()];
-        let mut spread = vec![0.0f32; result.len::<F>()];
-        let mut sums = vec![0.0f32; F::SIDE * F::SIDE * channels * width];
+        let [source, result] = buffers(S::LANES, self.panel.vectors);
+        let numbers = std::mem::take(&mut self.numbers);
+        let (transformed, numbers) = numbers.split_at_mut(source.len::<F>());
+        let (spread, sums) = numbers.split_at_mut(result.len::<F>());
+        sums.fill(0.0);
         for first in self.tiles.clone().step_by(TILES) {
             let tiles = TILES.min(self.tiles.end - first);
             for t in 0..tiles {
@@ -165,7 +179,7 @@ impl<F: Filter> Kernel for Sums<'_, F> {
             }
         }
         // SAFETY: no other item of this part has these weights.
-        unsafe { self.write::<S>(&sums, width) };
+        unsafe { self.write::<S>(sums, width) };
     }
 }
 
