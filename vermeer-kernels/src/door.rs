@@ -13,6 +13,7 @@ use crate::Isa;
 use crate::conv::{self, Geometry};
 use crate::flex::{Pixels, Rows, dims, from_pixels, from_rows};
 use crate::group_norm::{self, GroupNormalisation};
+use crate::join;
 use crate::norm::{self, Channels, Normalisation};
 
 /// What tensors of this crate are computed with; `g` gives every size, so shapes are checked
@@ -53,6 +54,18 @@ pub(crate) trait Door: Backend {
 
     /// `x` where positive, else `slope · x`, in the layout of a convolution's result.
     fn leak(x: FloatTensor<Self>, slope: f32) -> FloatTensor<Self>;
+
+    /// The sum of two `[n, c, h, w]`.
+    fn add(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// [`join::add_to_pixels`] of `[n, c, h, w]` and `[n, c]`.
+    fn add_to_pixels(x: FloatTensor<Self>, each: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// `[n, a, h, w], [n, b, h, w] → [n, a + b, h, w]`.
+    fn concat(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// [`join::enlarge`]: `[n, c, h, w] → [n, c, factor · h, factor · w]`.
+    fn enlarge(x: FloatTensor<Self>, factor: usize) -> FloatTensor<Self>;
 }
 
 /// The gradients, which need no gradients of their own.
@@ -81,6 +94,11 @@ trait Back: Door {
         x: FloatTensor<Self>,
         slope: f32,
     ) -> FloatTensor<Self>;
+    /// `[n, c, h, w] → [n, c]`.
+    fn sum_of_pixels(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn channels(x: FloatTensor<Self>, first: usize, count: usize) -> FloatTensor<Self>;
+    fn enlarge_backward(gradient: FloatTensor<Self>, factor: usize) -> FloatTensor<Self>;
+    fn channel_count(x: &FloatTensor<Self>) -> usize;
 }
 
 /// A normalisation with what it is computed with beside the images.
@@ -170,6 +188,33 @@ impl Door for Flex {
         let y = norm::leaky_relu(Isa::current(), Pixels::new(x).slice(), slope);
         from_pixels(y, shape)
     }
+
+    fn add(a: FlexTensor, b: FlexTensor) -> FlexTensor {
+        let shape = dims(&a);
+        let (a, b) = (Pixels::new(a), Pixels::new(b));
+        from_pixels(join::add(Isa::current(), a.slice(), b.slice()), shape)
+    }
+
+    fn add_to_pixels(x: FlexTensor, each: FlexTensor) -> FlexTensor {
+        let shape = dims(&x);
+        let (x, each) = (Pixels::new(x), Rows::new(each));
+        let y = join::add_to_pixels(Isa::current(), x.slice(), each.slice(), shape[1]);
+        from_pixels(y, shape)
+    }
+
+    fn concat(a: FlexTensor, b: FlexTensor) -> FlexTensor {
+        let [n, from_a, h, w] = dims(&a);
+        let from_b = dims(&b)[1];
+        let (a, b) = (Pixels::new(a), Pixels::new(b));
+        let y = join::concat(Isa::current(), [a.slice(), b.slice()], [from_a, from_b]);
+        from_pixels(y, [n, from_a + from_b, h, w])
+    }
+
+    fn enlarge(x: FlexTensor, factor: usize) -> FlexTensor {
+        let [n, c, h, w] = dims(&x);
+        let y = join::enlarge(Isa::current(), Pixels::new(x).slice(), [h, w, c], factor);
+        from_pixels(y, [n, c, h * factor, w * factor])
+    }
 }
 
 fn channels(with: &[Rows; 4]) -> Channels<'_> {
@@ -233,6 +278,30 @@ impl Back for Flex {
         let (gradient, x) = (Pixels::new(gradient), Pixels::new(x));
         let dx = norm::leaky_relu_backward(Isa::current(), gradient.slice(), x.slice(), slope);
         from_pixels(dx, shape)
+    }
+
+    fn sum_of_pixels(x: FlexTensor) -> FlexTensor {
+        let [n, c, _, _] = dims(&x);
+        let sums = join::sum_of_pixels(Isa::current(), Pixels::new(x).slice(), n, c);
+        from_rows(sums, [n, c])
+    }
+
+    fn channels(x: FlexTensor, first: usize, count: usize) -> FlexTensor {
+        let [n, c, h, w] = dims(&x);
+        let y = join::channels(Isa::current(), Pixels::new(x).slice(), c, first, count);
+        from_pixels(y, [n, count, h, w])
+    }
+
+    fn enlarge_backward(gradient: FlexTensor, factor: usize) -> FlexTensor {
+        let [n, c, h, w] = dims(&gradient);
+        let (h, w) = (h / factor, w / factor);
+        let gradient = Pixels::new(gradient);
+        let dx = join::enlarge_backward(Isa::current(), gradient.slice(), [h, w, c], factor);
+        from_pixels(dx, [n, c, h, w])
+    }
+
+    fn channel_count(x: &FlexTensor) -> usize {
+        dims(x)[1]
     }
 }
 
@@ -315,6 +384,78 @@ impl<B: Back> Backward<B, 1> for Leak {
         if let [Some(node)] = ops.parents {
             grads.register::<B>(node.id, B::leak_backward(gradient, x, slope));
         }
+    }
+}
+
+/// A join of branches, each of which gets its part of the gradient.
+#[derive(Debug)]
+struct Join;
+
+#[derive(Clone, Debug)]
+enum Joined {
+    Sum,
+    SumToPixels,
+    /// So many channels come from the first.
+    Concat(usize),
+}
+
+impl<B: Back> Backward<B, 2> for Join {
+    type State = Joined;
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let [a, b] = ops.parents;
+        if let Some(node) = b {
+            let gradient = gradient.clone();
+            let gradient = match ops.state {
+                Joined::Sum => gradient,
+                Joined::SumToPixels => B::sum_of_pixels(gradient),
+                Joined::Concat(first) => {
+                    let count = B::channel_count(&gradient) - first;
+                    B::channels(gradient, first, count)
+                }
+            };
+            grads.register::<B>(node.id, gradient);
+        }
+        if let Some(node) = a {
+            let gradient = match ops.state {
+                Joined::Sum | Joined::SumToPixels => gradient,
+                Joined::Concat(first) => B::channels(gradient, 0, first),
+            };
+            grads.register::<B>(node.id, gradient);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Enlarge;
+
+impl<B: Back> Backward<B, 1> for Enlarge {
+    type State = usize;
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        if let [Some(node)] = ops.parents {
+            grads.register::<B>(node.id, B::enlarge_backward(gradient, ops.state));
+        }
+    }
+}
+
+fn joined<B: Back, C: CheckpointStrategy>(
+    a: FloatTensor<Autodiff<B, C>>,
+    b: FloatTensor<Autodiff<B, C>>,
+    how: Joined,
+) -> FloatTensor<Autodiff<B, C>> {
+    let nodes = [a.node(), b.node()];
+    let (a, b) = (a.into_primitive(), b.into_primitive());
+    let y = match how {
+        Joined::Sum => B::add(a, b),
+        Joined::SumToPixels => B::add_to_pixels(a, b),
+        Joined::Concat(_) => B::concat(a, b),
+    };
+    match Join.prepare::<C>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => prep.finish(how, y),
+        OpsKind::UnTracked(prep) => prep.finish(y),
     }
 }
 
@@ -403,6 +544,26 @@ impl<B: Back, C: CheckpointStrategy> Door for Autodiff<B, C> {
                 prep.finish(state, B::leak(x.into_primitive(), slope))
             }
             OpsKind::UnTracked(prep) => prep.finish(B::leak(x.into_primitive(), slope)),
+        }
+    }
+
+    fn add(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        joined::<B, C>(a, b, Joined::Sum)
+    }
+
+    fn add_to_pixels(x: FloatTensor<Self>, each: FloatTensor<Self>) -> FloatTensor<Self> {
+        joined::<B, C>(x, each, Joined::SumToPixels)
+    }
+
+    fn concat(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        let first = B::channel_count(a.primitive());
+        joined::<B, C>(a, b, Joined::Concat(first))
+    }
+
+    fn enlarge(x: FloatTensor<Self>, factor: usize) -> FloatTensor<Self> {
+        match Enlarge.prepare::<C>([x.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(factor, B::enlarge(x.into_primitive(), factor)),
+            OpsKind::UnTracked(prep) => prep.finish(B::enlarge(x.into_primitive(), factor)),
         }
     }
 }

@@ -6,22 +6,24 @@
 //! Burn's tensors `[n, c, h, w]`, whose strides say how they lie in memory: a result of these
 //! kernels lies channels last, and stays so from layer to layer.
 //!
-//! [`conv`] and [`norm`] are the arithmetic on slices.
+//! [`conv`], [`norm`], [`group_norm`](mod@group_norm) and [`join`] are the arithmetic on slices.
 
 pub mod conv;
 mod door;
 mod flex;
 pub mod group_norm;
 mod isa;
+pub mod join;
 mod memory;
 pub mod nn;
 pub mod norm;
+mod pixelwise;
 mod simd;
 mod tensor;
 
 pub use conv::Algorithm;
 pub use isa::{ISA_VARIABLE, Isa};
 pub use tensor::{
-    BatchNormResult, ConvOptions, KERNELS_VARIABLE, batch_norm, batch_norm_train, conv_transpose2d,
-    conv2d, group_norm, leaky_relu,
+    BatchNormResult, ConvOptions, KERNELS_VARIABLE, add, add_to_pixels, batch_norm,
+    batch_norm_train, concat, conv_transpose2d, conv2d, enlarge, group_norm, leaky_relu,
 };

@@ -209,6 +209,59 @@ pub fn leaky_relu(x: Tensor<4>, slope: f64) -> Tensor<4> {
     Tensor::from_dispatch(Dispatch::leak(x.into_dispatch(), slope as f32))
 }
 
+/// `a + b` of two `[n, c, h, w]`, in the layout of a convolution's result.
+///
+/// # Panics
+/// When the two do not have the same shape.
+pub fn add(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
+    if !ours(&a, &[b.dtype()]) {
+        return a.add(b);
+    }
+    assert_eq!(a.dims(), b.dims(), "a sum is of images of one size");
+    Tensor::from_dispatch(Dispatch::add(a.into_dispatch(), b.into_dispatch()))
+}
+
+/// `[n, c, h, w]` plus `[n, c]` at every pixel.
+///
+/// # Panics
+/// When the two do not have the same images and channels.
+pub fn add_to_pixels(x: Tensor<4>, each: Tensor<2>) -> Tensor<4> {
+    let [n, c, _, _] = x.dims();
+    if !ours(&x, &[each.dtype()]) {
+        return x.add(each.reshape([n, c, 1, 1]));
+    }
+    assert_eq!(each.dims(), [n, c], "one number for each image and channel");
+    Tensor::from_dispatch(Dispatch::add_to_pixels(
+        x.into_dispatch(),
+        each.into_dispatch(),
+    ))
+}
+
+/// `[n, a, h, w], [n, b, h, w] → [n, a + b, h, w]`.
+///
+/// # Panics
+/// When images or sizes differ, or one has no channels.
+pub fn concat(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
+    if !ours(&a, &[b.dtype()]) {
+        return Tensor::cat(vec![a, b], 1);
+    }
+    let ([n, _, h, w], [n_b, _, h_b, w_b]) = (a.dims(), b.dims());
+    assert_eq!([n, h, w], [n_b, h_b, w_b], "images of one size are joined");
+    Tensor::from_dispatch(Dispatch::concat(a.into_dispatch(), b.into_dispatch()))
+}
+
+/// Nearest-neighbour enlargement: `[n, c, h, w] → [n, c, factor · h, factor · w]`.
+pub fn enlarge(x: Tensor<4>, factor: usize) -> Tensor<4> {
+    if !ours(&x, &[]) {
+        let [n, c, h, w] = x.dims();
+        return x
+            .reshape([n, c, h, 1, w, 1])
+            .expand([n, c, h, factor, w, factor])
+            .reshape([n, c, factor * h, factor * w]);
+    }
+    Tensor::from_dispatch(Dispatch::enlarge(x.into_dispatch(), factor))
+}
+
 /// Batch normalisation with given statistics, then leaky ReLU where a slope is given:
 /// `[n, c, h, w]` and four times `[c]`. No gradient flows to mean and variance.
 pub fn batch_norm(

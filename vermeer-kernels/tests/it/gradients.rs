@@ -6,7 +6,8 @@ use burn::tensor::ops::{ConvOptions as BurnConvOptions, ConvTransposeOptions};
 use burn::tensor::{Gradients, TensorData, Tolerance, activation, module};
 use vermeer_kernels::group_norm::GroupNormalisation;
 use vermeer_kernels::{
-    ConvOptions, batch_norm, batch_norm_train, conv_transpose2d, conv2d, group_norm, leaky_relu,
+    ConvOptions, add, add_to_pixels, batch_norm, batch_norm_train, concat, conv_transpose2d,
+    conv2d, enlarge, group_norm, leaky_relu,
 };
 
 use crate::numbers::Numbers;
@@ -222,4 +223,51 @@ fn an_image_is_normalised_whatever_its_company() {
     let one = group_norm(x.narrow(0, 3, 1), [gamma, beta], options);
     one.into_data()
         .assert_eq(&all.narrow(0, 3, 1).into_data(), true);
+}
+
+#[test]
+fn branches_are_joined_as_burn_joins_them() {
+    let mut random = Numbers(13);
+    for (n, from_a, from_b, h, w) in [(2, 3, 5, 4, 6), (1, 16, 16, 1, 1), (3, 40, 1, 9, 7)] {
+        let a = tensor(&mut random, [n, from_a, h, w]);
+        let b = tensor(&mut random, [n, from_b, h, w]);
+        let other = tensor(&mut random, [n, from_a, h, w]);
+        let each = tensor(&mut random, [n, from_a]);
+        for last in [false, true] {
+            let layout = |x: &Tensor<4>| match last {
+                true => channels_last(x.clone()),
+                false => x.clone(),
+            };
+            let spread = each.clone().reshape([n, from_a, 1, 1]);
+            let shape = [n, from_a, h, 1, w, 1];
+            let copies = a.clone().reshape(shape).expand([n, from_a, h, 3, w, 3]);
+            let pairs = [
+                (add(layout(&a), other.clone()), a.clone().add(other.clone())),
+                (
+                    add_to_pixels(layout(&a), each.clone()),
+                    a.clone().add(spread),
+                ),
+                (
+                    concat(layout(&a), layout(&b)),
+                    Tensor::cat(vec![a.clone(), b.clone()], 1),
+                ),
+                (
+                    enlarge(layout(&a), 3),
+                    copies.reshape([n, from_a, 3 * h, 3 * w]),
+                ),
+            ];
+            for (i, (ours, theirs)) in pairs.into_iter().enumerate() {
+                same(ours.to_data(), theirs.to_data());
+                let factor = constant(&mut random, theirs.dims());
+                let both = gradients(ours, theirs, &factor);
+                same_gradient(&both, &a);
+                match i {
+                    0 => same_gradient(&both, &other),
+                    1 => same_gradient(&both, &each),
+                    2 => same_gradient(&both, &b),
+                    _ => (),
+                }
+            }
+        }
+    }
 }

@@ -6,6 +6,7 @@ use burn::nn::{Embedding, Linear};
 use burn::prelude::*;
 use burn::tensor::activation::{silu, softmax};
 use vermeer_kernels::nn::{Conv2d, GroupNorm};
+use vermeer_kernels::{add, add_to_pixels, concat, enlarge};
 
 use crate::nn::{Init, Law};
 
@@ -220,13 +221,13 @@ impl UNet {
         for level in &self.up {
             for (i, block) in level.blocks.iter().enumerate() {
                 let skip = skips.pop().expect("one skip was pushed for each block");
-                x = block.forward(Tensor::cat(vec![x, skip], 1), time.clone());
+                x = block.forward(concat(x, skip), time.clone());
                 if let Some(attention) = level.attention.get(i) {
                     x = attention.forward(x);
                 }
             }
             if let Some(sample) = &level.sample {
-                x = sample.forward(double(x)); // twice the size
+                x = sample.forward(enlarge(x, 2)); // twice the size
             }
         }
         unfold(self.out.forward(self.norm.forward_silu(x)), self.patch)
@@ -236,12 +237,11 @@ impl UNet {
 impl ResBlock {
     fn forward(&self, x: Tensor<4>, time: Tensor<2>) -> Tensor<4> {
         let h = self.conv1.forward(self.norm1.forward_silu(x.clone()));
-        let [n, c, _, _] = h.dims();
-        let h = h.add(self.time.forward(time).reshape([n, c, 1, 1]));
+        let h = add_to_pixels(h, self.time.forward(time));
         let h = self.conv2.forward(self.norm2.forward_silu(h));
         match &self.skip {
-            Some(skip) => skip.forward(x).add(h),
-            None => x.add(h),
+            Some(skip) => add(skip.forward(x), h),
+            None => add(x, h),
         }
     }
 }
@@ -249,17 +249,19 @@ impl ResBlock {
 impl Attention {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [n, c, h, w] = x.dims();
+        // Positions by channels, which is how the pixels lie in memory.
         let qkv = self
             .qkv
             .forward(self.norm.forward(x.clone()))
-            .reshape([n, 3 * c, h * w]);
-        let part = |i: usize| qkv.clone().narrow(1, i * c, c); // [n, c, h·w]
+            .permute([0, 2, 3, 1])
+            .reshape([n, h * w, 3 * c]);
+        let part = |i: usize| qkv.clone().narrow(2, i * c, c); // [n, h·w, c]
         let scores = part(0)
-            .swap_dims(1, 2)
-            .matmul(part(1))
+            .matmul(part(1).swap_dims(1, 2))
             .div_scalar((c as f64).sqrt()); // [n, queries, keys]
-        let mixed = part(2).matmul(softmax(scores, 2).swap_dims(1, 2)); // [n, c, queries]
-        x.add(self.proj.forward(mixed.reshape([n, c, h, w])))
+        let mixed = softmax(scores, 2).matmul(part(2)); // [n, queries, c]
+        let mixed = mixed.reshape([n, h, w, c]).permute([0, 3, 1, 2]);
+        add(x, self.proj.forward(mixed))
     }
 }
 
@@ -286,14 +288,6 @@ fn unfold(x: Tensor<4>, p: usize) -> Tensor<4> {
         .reshape([n, c / (p * p), p, p, h, w])
         .permute([0, 1, 4, 2, 5, 3]);
     x.reshape([n, c / (p * p), h * p, w * p])
-}
-
-/// Nearest-neighbour enlargement by two.
-fn double(x: Tensor<4>) -> Tensor<4> {
-    let [n, c, h, w] = x.dims();
-    x.reshape([n, c, h, 1, w, 1])
-        .expand([n, c, h, 2, w, 2])
-        .reshape([n, c, 2 * h, 2 * w])
 }
 
 /// sin and cos of the times at `size`/2 frequencies 10000^(−k/(size/2)), `[n, size]`.
