@@ -37,11 +37,18 @@ use filter::{Columns, SIDE, Source};
 pub(super) use filter::{Filter, Four, FourOfTwo, Two};
 pub(super) use weight::weight_gradient;
 
-/// Tiles that are transformed before they are multiplied: a multiple of every product's rows, and
-/// more where the weights do not stay in the cache and are better read seldom.
-fn tiles(weights: usize) -> usize {
+/// Tiles of `all` that are transformed before they are multiplied: a multiple of every product's
+/// rows, and more where the weights do not stay in the cache and are better read seldom.
+fn tiles(weights: usize, all: usize) -> usize {
     const CACHED: usize = 1 << 20;
-    if weights <= CACHED { 24 } else { 96 }
+    const ROWS: usize = 24;
+    match weights <= CACHED {
+        true => ROWS,
+        false => {
+            let even = all.div_ceil(rayon::current_num_threads());
+            even.next_multiple_of(ROWS / 2).clamp(ROWS, 4 * ROWS)
+        }
+    }
 }
 
 /// Numbers between the places of a buffer, so that they do not share the sets of a cache.
@@ -411,7 +418,7 @@ pub(super) fn winograd<F: Filter>(isa: Isa, n: usize, lattices: &[Lattice], work
         phase,
         lattices,
         grid,
-        tiles: tiles(filters.data.len()),
+        tiles: tiles(filters.data.len(), n * grid.tiles()),
         source: source.as_ptr() as usize,
         source_plane,
         filters: &filters,
@@ -421,23 +428,35 @@ pub(super) fn winograd<F: Filter>(isa: Isa, n: usize, lattices: &[Lattice], work
         result_plane,
     };
     let products = F::SIDE * F::SIDE * lattices.len() * depth * channels;
-    in_parts(n * grid.tiles(), task.tiles, products)
-        .into_par_iter()
-        .for_each(|(from, to)| {
-            let [source, result] = task.buffers(isa);
-            let lens = [source.len::<F>() + lanes, result.len::<F>()];
-            scratch(lens[0] + lens[1], |numbers| {
-                let (transformed, products) = numbers.split_at_mut(lens[0]);
-                isa.run(Tiles::<F> {
-                    task: &task,
-                    from,
-                    to,
-                    transformed,
-                    products,
-                    filter: PhantomData,
-                });
+    let parts = in_parts(n * grid.tiles(), task.tiles, products);
+    // Threads without tiles take some of the panels.
+    let threads = rayon::current_num_threads();
+    let shares = threads.div_ceil(parts.len().max(1));
+    let share = filters.panels.len().div_ceil(shares).max(1);
+    let items: Vec<_> = parts
+        .into_iter()
+        .flat_map(|part| {
+            filters
+                .panels
+                .chunks(share)
+                .map(move |panels| (part, panels))
+        })
+        .collect();
+    items.into_par_iter().for_each(|((from, to), panels)| {
+        let [source, result] = task.buffers(isa);
+        let lens = [source.len::<F>() + lanes, result.len::<F>()];
+        scratch(lens[0] + lens[1], |numbers| {
+            let (transformed, products) = numbers.split_at_mut(lens[0]);
+            isa.run(Tiles::<F> {
+                task: &task,
+                tiles: from..to,
+                panels,
+                transformed,
+                products,
+                filter: PhantomData,
             });
         });
+    });
 }
 
 struct Task<'a> {
@@ -459,8 +478,8 @@ struct Task<'a> {
 
 struct Tiles<'a, F> {
     task: &'a Task<'a>,
-    from: usize,
-    to: usize,
+    tiles: Range<usize>,
+    panels: &'a [Panel],
     /// The source's tiles, with room behind the last for the zeros of a last vector.
     transformed: &'a mut [f32],
     products: &'a mut [f32],
@@ -475,8 +494,8 @@ impl<F: Filter> Kernel for Tiles<'_, F> {
         let depth = task.lattices.len() * channels;
         let [source, result] = task.buffers_of(S::LANES, S::PANEL);
         let (transformed, products) = (self.transformed, self.products);
-        for first in (self.from..self.to).step_by(task.tiles) {
-            let tiles = task.tiles.min(self.to - first);
+        for first in self.tiles.clone().step_by(task.tiles) {
+            let tiles = task.tiles.min(self.tiles.end - first);
             for t in 0..tiles {
                 let (image, pixel) = task.grid.tile::<F>(first + t);
                 for (l, lattice) in task.lattices.iter().enumerate() {
@@ -494,7 +513,7 @@ impl<F: Filter> Kernel for Tiles<'_, F> {
                     }
                 }
             }
-            for panel in &task.filters.panels {
+            for panel in self.panels {
                 let width = panel.vectors * S::LANES;
                 let product = Product {
                     depth,
