@@ -11,7 +11,7 @@ use burn::prelude::*;
 use burn::tensor::module;
 use burn::tensor::ops::ConvOptions as BurnConvOptions;
 use vermeer_kernels::Isa;
-use vermeer_kernels::conv::{self, Algorithm, Geometry};
+use vermeer_kernels::conv::{self, Algorithm, Edge, Geometry};
 
 /// Images, side, channels in and out, kernel, stride, padding.
 const LAYERS: [[usize; 7]; 12] = [
@@ -76,6 +76,7 @@ fn main() {
             dilation: [1; 2],
             groups: 1,
             algorithm: Algorithm::Auto,
+            edge: Edge::Zeros,
         };
         let by = |algorithm| Geometry { algorithm, ..g };
         let (direct, two) = (by(Algorithm::Direct), by(Algorithm::Winograd2));

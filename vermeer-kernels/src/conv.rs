@@ -6,19 +6,23 @@
 mod gather;
 mod geometry;
 mod panel;
+mod tail;
 mod weight;
 mod winograd;
 
-pub use geometry::{Algorithm, Geometry};
+pub use geometry::{Algorithm, Edge, Geometry};
+pub use tail::Tail;
 
-use crate::Isa;
 use crate::memory::{SharedMut, written};
-use gather::{Plane, gather};
+use crate::{Activation, Isa};
+use gather::{Plane, Weights, gather};
 use geometry::Phase;
 use panel::Strides;
-use winograd::{Four, FourOfTwo, Lattice, Two, winograd};
+use tail::Finish;
+use winograd::{Filters, Four, FourOfTwo, Lattice, Two, winograd};
 
 /// The algorithm of a phase, by the filter where there is one.
+#[derive(Clone, Debug, PartialEq)]
 enum Plan {
     Direct,
     Four(Vec<Lattice>),
@@ -43,6 +47,14 @@ impl Geometry {
             None => (),
         }
         Lattice::all(phase, 2).map_or(Plan::Direct, Plan::FourOfTwo)
+    }
+
+    /// The phases of the convolution, or of its gradient.
+    fn phases(&self, transposed: bool) -> Vec<Phase> {
+        match transposed {
+            false => vec![self.forward_phase()],
+            true => self.backward_phases(),
+        }
     }
 
     /// The input's and the output's channels of a group.
@@ -105,19 +117,173 @@ impl Geometry {
         [
             image(self.input, self.c),
             image(self.output, self.k),
-            product(&[self.k, self.group().0, self.taps()]),
+            self.weights(),
         ]
     }
 
-    fn expect_bias(bias: Option<&[f32]>, channels: usize) {
-        let len = bias.map_or(channels, <[f32]>::len);
-        assert_eq!(len, channels, "a bias has one number for each channel");
+    /// Numbers in the weight.
+    fn weights(&self) -> usize {
+        let sizes = [self.k, self.c / self.groups.max(1), self.taps()];
+        let all = sizes
+            .iter()
+            .try_fold(1usize, |all, size| all.checked_mul(*size));
+        all.unwrap_or_else(|| panic!("a tensor of {self:?} is larger than memory"))
     }
 
-    fn expect(&self, what: [(usize, usize); 2]) {
+    /// The sizes that do not depend on the image.
+    fn layer(&self) -> Self {
+        Self {
+            n: 0,
+            input: [0; 2],
+            output: [0; 2],
+            ..*self
+        }
+    }
+
+    fn expect<const N: usize>(&self, what: [(usize, usize); N]) {
         for (found, expected) in what {
             assert_eq!(found, expected, "a tensor of {self:?} has another size");
         }
+    }
+}
+
+/// Weights of a layer as the kernels read them; they serve every batch and every size of image.
+pub struct Packed {
+    isa: Isa,
+    layer: Geometry,
+    transposed: bool,
+    /// Of each phase, group after group.
+    parts: Vec<Vec<Part>>,
+}
+
+enum Part {
+    Direct(Weights),
+    Four(Vec<Lattice>, Filters),
+    FourOfTwo(Vec<Lattice>, Filters),
+    Two(Vec<Lattice>, Filters),
+}
+
+impl Packed {
+    /// Packs `weight` for the convolution, or transposed for its gradient to the input.
+    ///
+    /// # Panics
+    /// When its length is not the one `g` says.
+    pub fn new(isa: Isa, g: &Geometry, weight: &[f32], transposed: bool) -> Self {
+        g.expect([(weight.len(), g.weights())]);
+        let (c, k) = g.group();
+        let (channels, depth) = if transposed { (c, k) } else { (k, c) };
+        let part = |phase: &Phase, group: usize| {
+            let strides = match transposed {
+                false => g.strides(group, c * g.taps(), g.taps()),
+                true => g.strides(group, g.taps(), c * g.taps()),
+            };
+            let weight = (weight, strides);
+            match g.plan(phase) {
+                Plan::Direct => Part::Direct(Weights::pack(isa, phase, weight, channels, depth)),
+                Plan::Four(lattices) => {
+                    let filters = Filters::pack::<Four>(isa, weight, &lattices, channels, depth);
+                    Part::Four(lattices, filters)
+                }
+                Plan::FourOfTwo(lattices) => {
+                    let filters =
+                        Filters::pack::<FourOfTwo>(isa, weight, &lattices, channels, depth);
+                    Part::FourOfTwo(lattices, filters)
+                }
+                Plan::Two(lattices) => {
+                    let filters = Filters::pack::<Two>(isa, weight, &lattices, channels, depth);
+                    Part::Two(lattices, filters)
+                }
+            }
+        };
+        let of_phase = |phase: &Phase| (0..g.groups).map(|group| part(phase, group)).collect();
+        Self {
+            isa,
+            layer: g.layer(),
+            transposed,
+            parts: g.phases(transposed).iter().map(of_phase).collect(),
+        }
+    }
+
+    /// Whether these are weights of that layer.
+    pub(crate) fn serve(&self, isa: Isa, g: &Geometry, transposed: bool) -> bool {
+        (self.isa, self.layer, self.transposed) == (isa, g.layer(), transposed)
+    }
+}
+
+/// The convolution of `source` `[n, h, w, c]` to `[n, oh, ow, k]`, or with transposed weights that
+/// of `[n, oh, ow, k]` to `[n, h, w, c]`, and its tail.
+///
+/// # Panics
+/// When a length is not the one `g` says, or the weights were packed for another layer.
+pub fn convolve(g: &Geometry, source: &[f32], weights: &Packed, tail: &Tail<'_>) -> Vec<f32> {
+    let Packed {
+        isa, transposed, ..
+    } = *weights;
+    assert!(
+        weights.serve(isa, g, transposed),
+        "weights of {:?} do not serve {g:?}",
+        weights.layer
+    );
+    let [inputs, outputs, _] = g.lengths();
+    let reflects = g.edge == Edge::Reflect && (0..2).any(|axis| g.padding[axis] >= g.input[axis]);
+    assert!(
+        (!transposed || g.edge == Edge::Zeros) && !reflects,
+        "the edge of {g:?} cannot be computed: gradients know zeros only, and an image reflects \
+         fewer pixels than it has"
+    );
+    let (from, to, channels) = match transposed {
+        false => (inputs, outputs, g.k),
+        true => (outputs, inputs, g.c),
+    };
+    g.expect([
+        (source.len(), from),
+        (tail.residual.map_or(to, <[f32]>::len), to),
+    ]);
+    for numbers in [tail.bias, tail.slopes].into_iter().flatten() {
+        assert_eq!(
+            numbers.len(),
+            channels,
+            "a bias has one number for each channel, and so have slopes"
+        );
+    }
+    assert!(
+        tail.slopes.is_some() || tail.activation != Activation::Prelu,
+        "PReLU needs slopes"
+    );
+    let phases = g.phases(transposed);
+    #[allow(unsafe_code, reason = "a result is written before it is read")]
+    // SAFETY: the phases cover all pixels and the groups all channels.
+    unsafe {
+        written(to, |result| {
+            for (phase, parts) in phases.iter().zip(&weights.parts) {
+                for (group, part) in parts.iter().enumerate() {
+                    let planes = [g.input_plane(group), g.output_plane(group)];
+                    let [source_plane, result_plane] = match transposed {
+                        false => planes,
+                        true => [planes[1], planes[0]],
+                    };
+                    let work = Work {
+                        isa,
+                        n: g.n,
+                        phase,
+                        source: (source, source_plane),
+                        edge: g.edge,
+                        tail,
+                        result: (result, result_plane),
+                    };
+                    match part {
+                        Part::Direct(weights) => gather(&work, weights),
+                        Part::Four(lattices, filters) => {
+                            winograd::<Four>(&work, lattices, filters);
+                        }
+                        Part::FourOfTwo(lattices, filters) => {
+                            winograd::<FourOfTwo>(&work, lattices, filters);
+                        }
+                        Part::Two(lattices, filters) => winograd::<Two>(&work, lattices, filters),
+                    }
+                }
+            }
+        })
     }
 }
 
@@ -132,27 +298,11 @@ pub fn forward(
     weight: &[f32],
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
-    let [inputs, outputs, weights] = g.lengths();
-    g.expect([(input.len(), inputs), (weight.len(), weights)]);
-    Geometry::expect_bias(bias, g.k);
-    let (c, _) = g.group();
-    let phase = g.forward_phase();
-    #[allow(unsafe_code, reason = "a result is written before it is read")]
-    // SAFETY: the phase covers all pixels and the groups all channels.
-    unsafe {
-        written(outputs, |result| {
-            for group in 0..g.groups {
-                let work = Work {
-                    phase: &phase,
-                    source: (input, g.input_plane(group)),
-                    weight: (weight, g.strides(group, c * g.taps(), g.taps())),
-                    bias,
-                    result: (result, g.output_plane(group)),
-                };
-                work.compute(isa, g);
-            }
-        })
-    }
+    let tail = Tail {
+        bias,
+        ..Tail::default()
+    };
+    convolve(g, input, &Packed::new(isa, g, weight, false), &tail)
 }
 
 /// The gradient to the input, which is also the transposed convolution: `output` `[n, oh, ow, k]`
@@ -167,49 +317,37 @@ pub fn backward(
     weight: &[f32],
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
-    let [inputs, outputs, weights] = g.lengths();
-    g.expect([(output.len(), outputs), (weight.len(), weights)]);
-    Geometry::expect_bias(bias, g.c);
-    let (c, _) = g.group();
-    #[allow(unsafe_code, reason = "a result is written before it is read")]
-    // SAFETY: the phases cover all pixels and the groups all channels.
-    unsafe {
-        written(inputs, |result| {
-            for phase in g.backward_phases() {
-                for group in 0..g.groups {
-                    let work = Work {
-                        phase: &phase,
-                        source: (output, g.output_plane(group)),
-                        weight: (weight, g.strides(group, g.taps(), c * g.taps())),
-                        bias,
-                        result: (result, g.input_plane(group)),
-                    };
-                    work.compute(isa, g);
-                }
-            }
-        })
-    }
+    let tail = Tail {
+        bias,
+        ..Tail::default()
+    };
+    convolve(g, output, &Packed::new(isa, g, weight, true), &tail)
 }
 
 /// What one phase of one group is computed from, and where to:
-/// `result[p, k] = bias[k] + Σ source[p + tap, c] · weight[k, c, tap]`.
+/// `result[p, k] = tail(Σ source[p + tap, c] · weight[k, c, tap])`.
 #[derive(Clone, Copy)]
 struct Work<'a> {
+    isa: Isa,
+    n: usize,
     phase: &'a Phase,
     source: (&'a [f32], Plane),
-    weight: (&'a [f32], Strides),
-    bias: Option<&'a [f32]>,
+    edge: Edge,
+    tail: &'a Tail<'a>,
     result: (&'a SharedMut<'a>, Plane),
 }
 
 impl Work<'_> {
-    fn compute(&self, isa: Isa, g: &Geometry) {
-        match g.plan(self.phase) {
-            Plan::Direct => gather(isa, g.n, self),
-            Plan::Four(lattices) => winograd::<Four>(isa, g.n, &lattices, self),
-            Plan::FourOfTwo(lattices) => winograd::<FourOfTwo>(isa, g.n, &lattices, self),
-            Plan::Two(lattices) => winograd::<Two>(isa, g.n, &lattices, self),
-        }
+    /// The tail for this group.
+    fn finish(&self) -> Finish {
+        let (lanes, most) = self.isa.shape();
+        let (
+            result,
+            Plane {
+                first, channels, ..
+            },
+        ) = self.result;
+        Finish::new(self.tail, result.pointer(), first, channels, lanes * most)
     }
 }
 
@@ -220,6 +358,7 @@ impl Work<'_> {
 pub fn weight_gradient(isa: Isa, g: &Geometry, input: &[f32], output: &[f32]) -> Vec<f32> {
     let [inputs, outputs, weights] = g.lengths();
     g.expect([(input.len(), inputs), (output.len(), outputs)]);
+    assert_eq!(g.edge, Edge::Zeros, "gradients know zeros around the image");
     let mut result = vec![0.0; weights];
     let phase = g.forward_phase();
     let size = (weights / g.groups).max(1);

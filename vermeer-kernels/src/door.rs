@@ -9,12 +9,73 @@ use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
 use burn_flex::FlexTensor;
 
-use crate::Isa;
-use crate::conv::{self, Geometry};
+use crate::conv::{self, Geometry, Tail};
 use crate::flex::{Pixels, Rows, dims, from_pixels, from_rows};
 use crate::group_norm::{self, GroupNormalisation};
 use crate::join;
 use crate::norm::{self, Channels, Normalisation};
+use crate::pool::{self, Window};
+use crate::{Activation, Isa, cache};
+
+/// What is computed without gradients only; `g` gives every size.
+#[backend_extension(Flex)]
+pub(crate) trait Use: Backend {
+    /// [`Door::convolve`] with a tail; `how` says whether `residual` and `slopes` count.
+    fn convolve_then(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        slopes: FloatTensor<Self>,
+        g: Geometry,
+        how: Then,
+    ) -> FloatTensor<Self>;
+
+    /// [`pool::pool`]: `[n, c, h, w] → [n, c, oh, ow]`.
+    fn pool(x: FloatTensor<Self>, window: Window) -> FloatTensor<Self>;
+}
+
+/// How a convolution without gradients goes on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Then {
+    pub(crate) transposed: bool,
+    pub(crate) activation: Activation,
+    pub(crate) has_residual: bool,
+    pub(crate) has_slopes: bool,
+}
+
+impl Use for Flex {
+    fn convolve_then(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        residual: FlexTensor,
+        slopes: FlexTensor,
+        g: Geometry,
+        how: Then,
+    ) -> FlexTensor {
+        let packed = cache::packed(Isa::current(), &g, weight, how.transposed);
+        let (x, bias) = (Pixels::new(x), Rows::new(bias));
+        let residual = how.has_residual.then(|| Pixels::new(residual));
+        let slopes = how.has_slopes.then(|| Rows::new(slopes));
+        let tail = Tail {
+            bias: Some(bias.slice()),
+            residual: residual.as_ref().map(Pixels::slice),
+            slopes: slopes.as_ref().map(Rows::slice),
+            activation: how.activation,
+        };
+        let y = conv::convolve(&g, x.slice(), &packed, &tail);
+        from_pixels(y, g.result(how.transposed))
+    }
+
+    fn pool(x: FlexTensor, window: Window) -> FlexTensor {
+        let [n, c, h, w] = dims(&x);
+        let x = Pixels::new(x);
+        let y = pool::pool(Isa::current(), x.slice(), n, [h, w, c], window);
+        let [oh, ow] = window.output([h, w]);
+        from_pixels(y, [n, c, oh, ow])
+    }
+}
 
 /// What tensors of this crate are computed with; `g` gives every size, so shapes are checked
 /// before it is made.
@@ -66,6 +127,10 @@ pub(crate) trait Door: Backend {
 
     /// [`join::enlarge`]: `[n, c, h, w] → [n, c, factor · h, factor · w]`.
     fn enlarge(x: FloatTensor<Self>, factor: usize) -> FloatTensor<Self>;
+
+    /// [`join::shuffle`]: `[n, c·r², h, w] → [n, c, r·h, r·w]`, or [`join::unshuffle`], its
+    /// inverse.
+    fn shuffle(x: FloatTensor<Self>, r: usize, inverse: bool) -> FloatTensor<Self>;
 }
 
 /// The gradients, which need no gradients of their own.
@@ -118,23 +183,14 @@ fn convolution(
     g: &Geometry,
     transposed: bool,
 ) -> FlexTensor {
-    let (isa, x, weight, bias) = (
-        Isa::current(),
-        Pixels::new(x),
-        Rows::new(weight),
-        bias.map(Rows::new),
-    );
-    let (weight, bias) = (weight.slice(), bias.as_ref().map(Rows::slice));
-    match transposed {
-        false => from_pixels(
-            conv::forward(isa, g, x.slice(), weight, bias),
-            [g.n, g.k, g.output[0], g.output[1]],
-        ),
-        true => from_pixels(
-            conv::backward(isa, g, x.slice(), weight, bias),
-            [g.n, g.c, g.input[0], g.input[1]],
-        ),
-    }
+    let (isa, x, weight) = (Isa::current(), Pixels::new(x), Rows::new(weight));
+    let bias = bias.map(Rows::new);
+    let bias = bias.as_ref().map(Rows::slice);
+    let y = match transposed {
+        false => conv::forward(isa, g, x.slice(), weight.slice(), bias),
+        true => conv::backward(isa, g, x.slice(), weight.slice(), bias),
+    };
+    from_pixels(y, g.result(transposed))
 }
 
 impl Door for Flex {
@@ -214,6 +270,23 @@ impl Door for Flex {
         let [n, c, h, w] = dims(&x);
         let y = join::enlarge(Isa::current(), Pixels::new(x).slice(), [h, w, c], factor);
         from_pixels(y, [n, c, h * factor, w * factor])
+    }
+
+    fn shuffle(x: FlexTensor, r: usize, inverse: bool) -> FlexTensor {
+        let [n, c, h, w] = dims(&x);
+        let (isa, x) = (Isa::current(), Pixels::new(x));
+        match inverse {
+            false => {
+                let c = c / (r * r);
+                let y = join::shuffle(isa, x.slice(), [h, w, c], r);
+                from_pixels(y, [n, c, h * r, w * r])
+            }
+            true => {
+                let (h, w) = (h / r, w / r);
+                let y = join::unshuffle(isa, x.slice(), [h, w, c], r);
+                from_pixels(y, [n, c * r * r, h, w])
+            }
+        }
     }
 }
 
@@ -441,6 +514,21 @@ impl<B: Back> Backward<B, 1> for Enlarge {
     }
 }
 
+#[derive(Debug)]
+struct Shuffle;
+
+impl<B: Back> Backward<B, 1> for Shuffle {
+    type State = (usize, bool);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let (r, inverse) = ops.state;
+        if let [Some(node)] = ops.parents {
+            grads.register::<B>(node.id, B::shuffle(gradient, r, !inverse));
+        }
+    }
+}
+
 fn joined<B: Back, C: CheckpointStrategy>(
     a: FloatTensor<Autodiff<B, C>>,
     b: FloatTensor<Autodiff<B, C>>,
@@ -564,6 +652,15 @@ impl<B: Back, C: CheckpointStrategy> Door for Autodiff<B, C> {
         match Enlarge.prepare::<C>([x.node()]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(factor, B::enlarge(x.into_primitive(), factor)),
             OpsKind::UnTracked(prep) => prep.finish(B::enlarge(x.into_primitive(), factor)),
+        }
+    }
+
+    fn shuffle(x: FloatTensor<Self>, r: usize, inverse: bool) -> FloatTensor<Self> {
+        match Shuffle.prepare::<C>([x.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                prep.finish((r, inverse), B::shuffle(x.into_primitive(), r, inverse))
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::shuffle(x.into_primitive(), r, inverse)),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Group normalisation (Wu and He, 2018) of channels-last `f32` images, with SiLU behind.
+//! Group normalisation (Wu and He, 2018) of channels-last `f32` images, with an activation behind;
+//! with as many groups as channels it is instance normalisation (Ulyanov et al., 2016).
 //!
 //! An image is computed by one thread, its sums over blocks of fixed size joined in `f64`: a
 //! result depends on neither the batch nor the threads.
@@ -11,11 +12,17 @@
 use rayon::prelude::*;
 
 use crate::Isa;
+use crate::activation::{Activation, sigmoid, silu};
 use crate::memory::{SharedMut, written};
 use crate::simd::{Kernel, Simd};
 
-fn expect(x: &[f32], images: usize, [gamma, beta]: [&[f32]; 2], groups: usize) {
-    let c = gamma.len();
+fn expect(x: &[f32], images: usize, [gamma, beta]: [&[f32]; 2], options: GroupNormalisation) {
+    let (c, groups) = (gamma.len(), options.groups);
+    assert!(
+        options.follows(),
+        "{:?} does not follow a normalisation here",
+        options.activation
+    );
     assert!(
         beta.len() == c
             && groups > 0
@@ -38,33 +45,23 @@ pub struct GroupNormalisation {
     pub groups: usize,
     /// ε.
     pub epsilon: f32,
-    /// Whether SiLU, `z · σ(z)`, follows.
-    pub silu: bool,
+    /// What follows: nothing, ReLU, leaky ReLU or SiLU.
+    pub activation: Activation,
 }
 
-/// eˣ to 3e-7 of its value for −87 ≤ x ≤ 88, beyond which x is taken as the bound: the
-/// polynomial of Cephes' `expf`, written so that the compiler puts it into vectors.
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    // Adding 1.5 · 2²³ rounds to a whole number, which then stands in the lowest bits.
-    const ROUND: f32 = 12_582_912.0 + 127.0;
-    const LN2_HIGH: f32 = 0.693_359_4;
-    const LN2_LOW: f32 = -2.121_944_4e-4;
-    let x = x.clamp(-87.0, 88.0);
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    let r = x - n * LN2_HIGH - n * LN2_LOW;
-    let mut p = 1.987_569_1e-4;
-    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_65, 0.5] {
-        p = p * r + coefficient;
+impl GroupNormalisation {
+    /// Whether the activation is one of those that are computed along.
+    pub(crate) fn follows(&self) -> bool {
+        use Activation::{Identity, LeakyRelu, Relu, Silu};
+        matches!(self.activation, Identity | Relu | LeakyRelu(_) | Silu)
     }
-    let power = f32::from_bits(shifted.to_bits() << 23);
-    (p * r * r + r + 1.0) * power
 }
 
+/// `x` where it is positive or no number, else `slope · x`, 0 for a slope of 0.
 #[inline(always)]
-fn sigmoid(z: f32) -> f32 {
-    1.0 / (1.0 + exp(-z))
+fn leaky(x: f32, slope: f32) -> f32 {
+    let below = if slope == 0.0 { 0.0 } else { slope * x };
+    if x <= 0.0 { below } else { x }
 }
 
 /// Mean and 1/√(variance + ε) of one image, for each channel those of its group.
@@ -143,10 +140,11 @@ impl Kernel for Forward<'_> {
             for i in 0..c {
                 y[i] = (x[i] - mean[i]) * inverse[i] * gamma[i] + beta[i];
             }
-            if self.options.silu {
-                for y in y {
-                    *y *= sigmoid(*y);
-                }
+            match self.options.activation {
+                Activation::Silu => y.iter_mut().for_each(|y| *y = silu(*y)),
+                Activation::Relu => y.iter_mut().for_each(|y| *y = leaky(*y, 0.0)),
+                Activation::LeakyRelu(slope) => y.iter_mut().for_each(|y| *y = leaky(*y, slope)),
+                _ => (),
             }
         }
     }
@@ -161,7 +159,7 @@ pub fn group_norm(
     [gamma, beta]: [&[f32]; 2],
     options: GroupNormalisation,
 ) -> Vec<f32> {
-    expect(x, images, [gamma, beta], options.groups);
+    expect(x, images, [gamma, beta], options);
     let size = x.len() / images.max(1);
     let fill = |shared: &SharedMut<'_>| {
         (0..images).into_par_iter().for_each(|image| {
@@ -215,10 +213,15 @@ impl Kernel for Backward<'_> {
                 for i in 0..c {
                     let unit = (x[i] - mean[i]) * inverse[i];
                     let mut g = gradient[i];
-                    if self.options.silu {
-                        let z = unit * gamma[i] + beta[i];
-                        let s = sigmoid(z);
-                        g *= s * (1.0 + z * (1.0 - s));
+                    let z = unit * gamma[i] + beta[i];
+                    match self.options.activation {
+                        Activation::Silu => {
+                            let s = sigmoid(z);
+                            g *= s * (1.0 + z * (1.0 - s));
+                        }
+                        Activation::Relu if z <= 0.0 => g = 0.0,
+                        Activation::LeakyRelu(slope) if z <= 0.0 => g *= slope,
+                        _ => (),
                     }
                     dx[i] = g;
                     scaled[i] += g * unit;
@@ -263,7 +266,7 @@ pub fn group_norm_backward(
     [gamma, beta]: [&[f32]; 2],
     options: GroupNormalisation,
 ) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
-    expect(x, images, [gamma, beta], options.groups);
+    expect(x, images, [gamma, beta], options);
     assert_eq!(gradient.len(), x.len(), "a gradient for each number");
     let (c, size) = (gamma.len(), x.len() / images.max(1));
     let mut sums = vec![];
@@ -294,22 +297,4 @@ pub fn group_norm_backward(
     let dgamma = (0..c).map(total).collect();
     let dbeta = (c..2 * c).map(total).collect();
     (dx, dgamma, dbeta)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn exp_is_the_exponential() {
-        for i in -8700..8800 {
-            let x = i as f32 * 0.01;
-            let (found, expected) = (f64::from(exp(x)), f64::from(x).exp());
-            assert!(
-                (found / expected - 1.0).abs() < 3e-7,
-                "{x}: {found} {expected}"
-            );
-        }
-        assert_eq!(exp(-1e9), exp(-87.0));
-    }
 }

@@ -1,5 +1,5 @@
-//! What joins the branches of a network, for channels-last `f32` images: sums, concatenations of
-//! channels, and enlargement.
+//! What joins the branches and the sizes of a network, for channels-last `f32` images: sums,
+//! concatenations of channels, enlargement, and channels as pixels.
 
 use crate::Isa;
 use crate::pixelwise::{Map, map};
@@ -183,4 +183,51 @@ pub fn enlarge_backward(isa: Isa, y: &[f32], [h, w, c]: [usize; 3], factor: usiz
     }
     let len = y.len() / (factor * factor).max(1);
     map(isa, len, c, &Sum(y, [h, w, c], factor))
+}
+
+/// Channels to pixels, as PyTorch's `pixel_shuffle`: `[n, h, w, c·r²] → [n, r·h, r·w, c]`.
+pub fn shuffle(isa: Isa, x: &[f32], [h, w, c]: [usize; 3], r: usize) -> Vec<f32> {
+    struct Shuffle<'a>(&'a [f32], [usize; 3], usize);
+    impl Map for Shuffle<'_> {
+        #[inline(always)]
+        fn write(&self, from: usize, result: &mut [f32]) {
+            let Self(x, [h, w, c], r) = *self;
+            for (i, y) in result.chunks_exact_mut(c).enumerate() {
+                let pixel = from / c + i;
+                let (row, col) = (pixel / (w * r), pixel % (w * r));
+                let (image, row) = (row / (h * r), row % (h * r));
+                let at = ((image * h + row / r) * w + col / r) * c * r * r;
+                let part = row % r * r + col % r;
+                let x = x[at..at + c * r * r].iter().skip(part).step_by(r * r);
+                for (y, x) in y.iter_mut().zip(x) {
+                    *y = *x;
+                }
+            }
+        }
+    }
+    map(isa, x.len(), c, &Shuffle(x, [h, w, c], r))
+}
+
+/// The inverse of [`shuffle`], as PyTorch's `pixel_unshuffle`:
+/// `[n, r·h, r·w, c] → [n, h, w, c·r²]`.
+pub fn unshuffle(isa: Isa, x: &[f32], [h, w, c]: [usize; 3], r: usize) -> Vec<f32> {
+    struct Unshuffle<'a>(&'a [f32], [usize; 3], usize);
+    impl Map for Unshuffle<'_> {
+        #[inline(always)]
+        fn write(&self, from: usize, result: &mut [f32]) {
+            let Self(x, [h, w, c], r) = *self;
+            let channels = c * r * r;
+            for (i, y) in result.chunks_exact_mut(channels).enumerate() {
+                let pixel = from / channels + i;
+                let (row, col) = (pixel / w, pixel % w);
+                let (image, row) = (row / h, row % h);
+                for (j, y) in y.iter_mut().enumerate() {
+                    let (channel, dy, dx) = (j / (r * r), j / r % r, j % r);
+                    let row = (image * h + row) * r + dy;
+                    *y = x[(row * w * r + col * r + dx) * c + channel];
+                }
+            }
+        }
+    }
+    map(isa, x.len(), c * r * r, &Unshuffle(x, [h, w, c], r))
 }

@@ -8,6 +8,8 @@
 //!
 //! [`conv`], [`norm`], [`group_norm`](mod@group_norm) and [`join`] are the arithmetic on slices.
 
+mod activation;
+mod cache;
 pub mod conv;
 mod door;
 mod flex;
@@ -18,12 +20,15 @@ mod memory;
 pub mod nn;
 pub mod norm;
 mod pixelwise;
+pub mod pool;
 mod simd;
 mod tensor;
 
-pub use conv::Algorithm;
+pub use activation::Activation;
+pub use conv::{Algorithm, Edge};
 pub use isa::{ISA_VARIABLE, Isa};
 pub use tensor::{
-    BatchNormResult, ConvOptions, KERNELS_VARIABLE, add, add_to_pixels, batch_norm,
-    batch_norm_train, concat, conv_transpose2d, conv2d, enlarge, group_norm, leaky_relu,
+    BatchNormResult, ConvOptions, KERNELS_VARIABLE, Then, add, add_to_pixels, batch_norm,
+    batch_norm_train, concat, conv_transpose2d, conv_transpose2d_then, conv2d, conv2d_then,
+    enlarge, group_norm, leaky_relu, pixel_shuffle, pixel_unshuffle, pool2d,
 };

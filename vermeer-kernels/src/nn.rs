@@ -4,9 +4,9 @@ use burn::module::{Module, Param};
 use burn::prelude::*;
 
 use crate::group_norm::GroupNormalisation;
-use crate::{ConvOptions, conv_transpose2d, conv2d, group_norm};
+use crate::{Activation, ConvOptions, Then, conv_transpose2d_then, conv2d_then, group_norm};
 
-/// A convolution; see [`conv2d`].
+/// A convolution; see [`crate::conv2d`].
 #[derive(Module, Debug)]
 pub struct Conv2d {
     /// `[k, c / groups, kh, kw]`.
@@ -21,12 +21,17 @@ pub struct Conv2d {
 impl Conv2d {
     /// `[n, c, h, w] → [n, k, oh, ow]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.forward_then(x, Then::default())
+    }
+
+    /// As [`Conv2d::forward`], and what follows.
+    pub fn forward_then(&self, x: Tensor<4>, then: impl Into<Then>) -> Tensor<4> {
         let bias = self.bias.as_ref().map(Param::val);
-        conv2d(x, self.weight.val(), bias, self.options)
+        conv2d_then(x, self.weight.val(), bias, self.options, then.into())
     }
 }
 
-/// A transposed convolution; see [`conv_transpose2d`].
+/// A transposed convolution; see [`crate::conv_transpose2d`].
 #[derive(Module, Debug)]
 pub struct ConvTranspose2d {
     /// `[in, out / groups, kh, kw]`.
@@ -44,8 +49,14 @@ pub struct ConvTranspose2d {
 impl ConvTranspose2d {
     /// `[n, in, h, w] → [n, out, oh, ow]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let bias = self.bias.as_ref().map(Param::val);
-        conv_transpose2d(x, self.weight.val(), bias, self.options, self.padding_out)
+        self.forward_then(x, Then::default())
+    }
+
+    /// As [`ConvTranspose2d::forward`], and what follows.
+    pub fn forward_then(&self, x: Tensor<4>, then: impl Into<Then>) -> Tensor<4> {
+        let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(Param::val));
+        let (options, out) = (self.options, self.padding_out);
+        conv_transpose2d_then(x, weight, bias, options, out, then.into())
     }
 }
 
@@ -67,19 +78,18 @@ pub struct GroupNorm {
 impl GroupNorm {
     /// `[n, c, h, w]` normalised.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.normalise(x, false)
+        self.forward_then(x, Activation::Identity)
     }
 
-    /// As [`GroupNorm::forward`], with SiLU behind.
-    pub fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
-        self.normalise(x, true)
-    }
-
-    fn normalise(&self, x: Tensor<4>, silu: bool) -> Tensor<4> {
+    /// As [`GroupNorm::forward`], and what follows: nothing, ReLU, leaky ReLU or SiLU.
+    ///
+    /// # Panics
+    /// For any other activation.
+    pub fn forward_then(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
         let options = GroupNormalisation {
             groups: self.groups,
             epsilon: self.epsilon as f32,
-            silu,
+            activation,
         };
         group_norm(x, [self.gamma.val(), self.beta.val()], options)
     }

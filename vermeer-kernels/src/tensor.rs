@@ -4,13 +4,17 @@ use std::sync::OnceLock;
 
 use burn::backend::Dispatch;
 use burn::prelude::*;
-use burn::tensor::ops::{ConvOptions as BurnConvOptions, ConvTransposeOptions};
+use burn::tensor::ops::{
+    AvgPoolOptions, ConvOptions as BurnConvOptions, ConvTransposeOptions, MaxPoolOptions,
+};
 use burn::tensor::{DType, activation, module};
 
-use crate::conv::{Algorithm, Geometry};
-use crate::door::Door;
+use crate::Activation;
+use crate::conv::{Algorithm, Edge, Geometry};
+use crate::door::{self, Door, Use};
 use crate::group_norm::GroupNormalisation;
 use crate::norm::Normalisation;
+use crate::pool::{Take, Window};
 
 /// The environment variable that switches these kernels off: `VERMEER_KERNELS=burn`.
 pub const KERNELS_VARIABLE: &str = "VERMEER_KERNELS";
@@ -56,6 +60,8 @@ pub struct ConvOptions {
     pub groups: usize,
     /// How it is computed.
     pub algorithm: Algorithm,
+    /// What lies around the input of [`conv2d`]; a transposed convolution has zeros.
+    pub edge: Edge,
 }
 
 impl Default for ConvOptions {
@@ -66,7 +72,57 @@ impl Default for ConvOptions {
             dilation: [1; 2],
             groups: 1,
             algorithm: Algorithm::Auto,
+            edge: Edge::Zeros,
         }
+    }
+}
+
+/// What follows a convolution: `activation(result + residual)`.
+#[derive(Clone, Debug, Default)]
+pub struct Then {
+    /// As the result.
+    pub residual: Option<Tensor<4>>,
+    /// The slopes of [`Activation::Prelu`], one for each channel of the result.
+    pub slopes: Option<Tensor<1>>,
+    /// The last step.
+    pub activation: Activation,
+}
+
+impl From<Activation> for Then {
+    fn from(activation: Activation) -> Self {
+        Self {
+            activation,
+            ..Self::default()
+        }
+    }
+}
+
+impl Then {
+    /// Applies it by itself.
+    fn apply(self, y: Tensor<4>) -> Tensor<4> {
+        let y = match self.residual {
+            Some(residual) => add(y, residual),
+            None => y,
+        };
+        match self.activation {
+            Activation::Identity => y,
+            Activation::Relu => leaky_relu(y, 0.0),
+            Activation::LeakyRelu(slope) => leaky_relu(y, f64::from(slope)),
+            Activation::Prelu => {
+                let slopes = self.slopes.expect("PReLU needs slopes");
+                activation::prelu(y, slopes)
+            }
+            Activation::Silu => activation::silu(y),
+            Activation::Gelu => activation::gelu(y),
+            Activation::Tanh => y.tanh(),
+            Activation::Sigmoid => activation::sigmoid(y),
+        }
+    }
+
+    fn types(&self) -> Vec<DType> {
+        let residual = self.residual.as_ref().map(Tensor::dtype);
+        let slopes = self.slopes.as_ref().map(Tensor::dtype);
+        residual.into_iter().chain(slopes).collect()
     }
 }
 
@@ -82,28 +138,46 @@ pub fn conv2d(
     bias: Option<Tensor<1>>,
     options: ConvOptions,
 ) -> Tensor<4> {
+    conv2d_then(x, weight, bias, options, Then::default())
+}
+
+/// [`conv2d`] and what follows it; in one pass where no gradient is wanted.
+///
+/// # Panics
+/// As [`conv2d`], and when the residual does not have the result's shape.
+pub fn conv2d_then(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    options: ConvOptions,
+    then: Then,
+) -> Tensor<4> {
     let ConvOptions {
         stride,
         padding,
         dilation,
         groups,
         algorithm,
+        edge,
     } = options;
-    if !ours(&x, &types(&weight, bias.as_ref())) {
+    let kernels = ours(&x, &types(&weight, bias.as_ref()));
+    let gradients = x.is_autodiff() || weight.is_autodiff();
+    if edge != Edge::Zeros && (!kernels || gradients) {
+        let x = pad(x, padding, edge);
+        let options = ConvOptions {
+            padding: [0; 2],
+            edge: Edge::Zeros,
+            ..options
+        };
+        return conv2d_then(x, weight, bias, options, then);
+    }
+    if !kernels {
         let options = BurnConvOptions::new(stride, padding, dilation, groups);
-        return module::conv2d(x, weight, bias, options);
+        return then.apply(module::conv2d(x, weight, bias, options));
     }
     let ([n, c, h, w], [k, depth, kh, kw]) = (x.dims(), weight.dims());
-    assert!(
-        groups > 0 && c == depth * groups && k % groups == 0,
-        "a weight {:?} with {groups} groups does not fit an image of {c} channels",
-        weight.dims()
-    );
-    let steps = [stride, dilation, [kh, kw]].concat();
-    assert!(
-        !steps.contains(&0),
-        "a kernel of {kh}×{kw} with stride {stride:?} and dilation {dilation:?} has a zero"
-    );
+    expect_groups(c, groups, depth * groups, k, &weight);
+    expect_steps([stride, dilation, [kh, kw]], [kh, kw]);
     let output = Geometry::output_size([h, w], [kh, kw], stride, padding, dilation);
     let g = Geometry {
         n,
@@ -119,8 +193,9 @@ pub fn conv2d(
         dilation,
         groups,
         algorithm,
+        edge,
     };
-    convolve(x, weight, bias, g, false)
+    convolve(x, weight, bias, g, false, then)
 }
 
 /// `[n, k, h, w], [k, c / groups, kh, kw] → [n, c, oh, ow]`,
@@ -135,41 +210,54 @@ pub fn conv_transpose2d(
     options: ConvOptions,
     padding_out: [usize; 2],
 ) -> Tensor<4> {
+    conv_transpose2d_then(x, weight, bias, options, padding_out, Then::default())
+}
+
+/// [`conv_transpose2d`] and what follows it; in one pass where no gradient is wanted.
+///
+/// # Panics
+/// As [`conv_transpose2d`], and when the residual does not have the result's shape.
+pub fn conv_transpose2d_then(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    options: ConvOptions,
+    padding_out: [usize; 2],
+    then: Then,
+) -> Tensor<4> {
     let ConvOptions {
         stride,
         padding,
         dilation,
         groups,
         algorithm,
+        edge,
     } = options;
+    assert_eq!(
+        edge,
+        Edge::Zeros,
+        "a transposed convolution has zeros around its image"
+    );
     if !ours(&x, &types(&weight, bias.as_ref())) {
         let options = ConvTransposeOptions::new(stride, padding, padding_out, dilation, groups);
-        return module::conv_transpose2d(x, weight, bias, options);
+        return then.apply(module::conv_transpose2d(x, weight, bias, options));
     }
     let ([n, k, h, w], [inputs, width, kh, kw]) = (x.dims(), weight.dims());
-    assert!(
-        groups > 0 && k == inputs && k % groups == 0,
-        "a weight {:?} with {groups} groups does not fit an image of {k} channels",
-        weight.dims()
-    );
-    let sizes = [stride, dilation, [h, w], [kh, kw]].concat();
-    assert!(
-        !sizes.contains(&0),
-        "an image of {h}×{w} cannot be enlarged by a kernel of {kh}×{kw}, stride {stride:?}, dilation {dilation:?}"
-    );
+    expect_groups(k, groups, inputs, k, &weight);
+    expect_steps([stride, dilation, [kh, kw]], [kh, kw]);
     let side = |i: usize, size: usize, kernel: usize| {
-        let whole = (size - 1) * stride[i] + dilation[i] * (kernel - 1) + padding_out[i] + 1;
+        let steps = size.checked_sub(1)? * stride[i];
+        let whole = steps + dilation[i] * (kernel - 1) + padding_out[i] + 1;
         whole.checked_sub(2 * padding[i]).filter(|side| *side > 0)
     };
     let (Some(height), Some(width_out)) = (side(0, h, kh), side(1, w, kw)) else {
         panic!("a padding of {padding:?} leaves nothing of an image of {h}×{w}")
     };
-    let c = width * groups;
     let g = Geometry {
         n,
         input: [height, width_out],
         output: [h, w],
-        c,
+        c: width * groups,
         k,
         kernel: [kh, kw],
         stride,
@@ -177,8 +265,48 @@ pub fn conv_transpose2d(
         dilation,
         groups,
         algorithm,
+        edge,
     };
-    convolve(x, weight, bias, g, true)
+    convolve(x, weight, bias, g, true, then)
+}
+
+/// `x` with `padding` rows and columns around it.
+///
+/// # Panics
+/// When an image has no more pixels than are reflected.
+fn pad(x: Tensor<4>, padding: [usize; 2], edge: Edge) -> Tensor<4> {
+    let [_, _, h, w] = x.dims();
+    let device = x.device();
+    let places = |size: usize, padding: usize| {
+        assert!(
+            size > padding || (edge == Edge::Replicate && size > 0),
+            "an image of {h}×{w} cannot be continued by {padding} pixels"
+        );
+        let last = (size + padding) as isize;
+        let places: Vec<i64> = (-(padding as isize)..last)
+            .map(|at| edge.within(at, size) as i64)
+            .collect();
+        Tensor::<1, Int>::from_ints(&places[..], &device)
+    };
+    x.select(2, places(h, padding[0]))
+        .select(3, places(w, padding[1]))
+}
+
+/// `channels` of the image are those the weight takes, and `outer`, its first axis, are divided.
+fn expect_groups(channels: usize, groups: usize, takes: usize, outer: usize, weight: &Tensor<4>) {
+    assert!(
+        groups > 0 && channels == takes && outer.is_multiple_of(groups),
+        "a weight {:?} with {groups} groups does not fit an image of {channels} channels",
+        weight.dims()
+    );
+}
+
+fn expect_steps(steps: [[usize; 2]; 3], [kh, kw]: [usize; 2]) {
+    let [stride, dilation, _] = steps;
+    assert!(
+        !steps.concat().contains(&0),
+        "a kernel of {kh}×{kw} with stride {stride:?} and dilation {dilation:?} has a zero"
+    );
 }
 
 fn convolve(
@@ -187,17 +315,50 @@ fn convolve(
     bias: Option<Tensor<1>>,
     g: Geometry,
     transposed: bool,
+    then: Then,
 ) -> Tensor<4> {
-    let channels = if transposed { g.c } else { g.k };
-    let bias = bias.unwrap_or_else(|| Tensor::zeros([channels], (&x.device(), DType::F32)));
+    let shape = g.result(transposed);
+    let device = x.device();
+    let none = |len: usize| Tensor::<1>::zeros([len], (&device, DType::F32));
+    let bias = bias.unwrap_or_else(|| none(shape[1]));
     let [len] = bias.dims();
-    assert_eq!(len, channels, "a bias has one number for each channel");
-    Tensor::from_dispatch(Dispatch::convolve(
+    assert_eq!(
+        len, shape[1],
+        "a bias has one number for each channel, and so have slopes"
+    );
+    let all = [x.is_autodiff(), weight.is_autodiff(), bias.is_autodiff()];
+    let foreign = then.types().iter().any(|dtype| *dtype != DType::F32);
+    if all.contains(&true) || foreign {
+        let y = Tensor::from_dispatch(Dispatch::convolve(
+            x.into_dispatch(),
+            weight.into_dispatch(),
+            bias.into_dispatch(),
+            g,
+            transposed,
+        ));
+        return then.apply(y);
+    }
+    let how = door::Then {
+        transposed,
+        activation: then.activation,
+        has_residual: then.residual.is_some(),
+        has_slopes: then.slopes.is_some(),
+    };
+    if let Some(residual) = &then.residual {
+        assert_eq!(residual.dims(), shape, "a residual has the result's shape");
+    }
+    let residual = then
+        .residual
+        .unwrap_or_else(|| Tensor::zeros([1; 4], (&device, DType::F32)));
+    let slopes = then.slopes.unwrap_or_else(|| none(1));
+    Tensor::from_dispatch(Dispatch::convolve_then(
         x.into_dispatch(),
         weight.into_dispatch(),
         bias.into_dispatch(),
+        residual.into_dispatch(),
+        slopes.into_dispatch(),
         g,
-        transposed,
+        how,
     ))
 }
 
@@ -260,6 +421,70 @@ pub fn enlarge(x: Tensor<4>, factor: usize) -> Tensor<4> {
             .reshape([n, c, factor * h, factor * w]);
     }
     Tensor::from_dispatch(Dispatch::enlarge(x.into_dispatch(), factor))
+}
+
+/// Channels to pixels, as PyTorch's `pixel_shuffle`: `[n, c·r², h, w] → [n, c, r·h, r·w]`.
+///
+/// # Panics
+/// When r² does not divide the channels.
+pub fn pixel_shuffle(x: Tensor<4>, r: usize) -> Tensor<4> {
+    let [n, c, h, w] = x.dims();
+    assert!(
+        r > 0 && c % (r * r) == 0,
+        "{c} channels are not {r}×{r} pixels each"
+    );
+    if !ours(&x, &[]) {
+        let c = c / (r * r);
+        let x = x.reshape([n, c, r, r, h, w]).permute([0, 1, 4, 2, 5, 3]);
+        return x.reshape([n, c, h * r, w * r]);
+    }
+    Tensor::from_dispatch(Dispatch::shuffle(x.into_dispatch(), r, false))
+}
+
+/// Pixels to channels, as PyTorch's `pixel_unshuffle`: `[n, c, r·h, r·w] → [n, c·r², h, w]`.
+///
+/// # Panics
+/// When r does not divide height and width.
+pub fn pixel_unshuffle(x: Tensor<4>, r: usize) -> Tensor<4> {
+    let [n, c, h, w] = x.dims();
+    assert!(
+        r > 0 && h % r == 0 && w % r == 0,
+        "an image of {h}×{w} does not consist of squares of {r}×{r} pixels"
+    );
+    if !ours(&x, &[]) {
+        let x = x
+            .reshape([n, c, h / r, r, w / r, r])
+            .permute([0, 1, 3, 5, 2, 4]);
+        return x.reshape([n, c * r * r, h / r, w / r]);
+    }
+    Tensor::from_dispatch(Dispatch::shuffle(x.into_dispatch(), r, true))
+}
+
+/// The largest number or the mean of windows: `[n, c, h, w] → [n, c, oh, ow]`,
+/// `oh = (h + 2p − k)/s + 1`.
+///
+/// # Panics
+/// When the window is larger than the padded image, or more than half of it is padding.
+pub fn pool2d(x: Tensor<4>, window: Window) -> Tensor<4> {
+    if !ours(&x, &[]) || x.is_autodiff() {
+        let Window {
+            kernel,
+            stride,
+            padding,
+            take,
+        } = window;
+        return match take {
+            Take::Largest => {
+                let options = MaxPoolOptions::new(kernel).with_stride(stride);
+                module::max_pool2d(x, options.with_padding(padding))
+            }
+            Take::Mean => {
+                let options = AvgPoolOptions::new(kernel).with_stride(stride);
+                module::avg_pool2d(x, options.with_padding(padding))
+            }
+        };
+    }
+    Tensor::from_dispatch(Dispatch::pool(x.into_dispatch(), window))
 }
 
 /// Batch normalisation with given statistics, then leaky ReLU where a slope is given:
@@ -331,10 +556,11 @@ pub fn batch_norm_train(
     }
 }
 
-/// Group normalisation of `[n, c, h, w]` with gamma and beta `[c]`, then SiLU where asked for.
+/// Group normalisation of `[n, c, h, w]` with gamma and beta `[c]`, and what follows: nothing, ReLU,
+/// leaky ReLU or SiLU.
 ///
 /// # Panics
-/// When the groups do not divide the channels.
+/// When the groups do not divide the channels, and for any other activation.
 pub fn group_norm(
     x: Tensor<4>,
     [gamma, beta]: [Tensor<1>; 2],
@@ -342,13 +568,16 @@ pub fn group_norm(
 ) -> Tensor<4> {
     let [n, c, h, w] = x.dims();
     let GroupNormalisation {
-        groups,
-        epsilon,
-        silu,
+        groups, epsilon, ..
     } = options;
     assert!(
         groups > 0 && c > 0 && c % groups == 0,
         "{groups} groups do not divide {c} channels"
+    );
+    assert!(
+        options.follows(),
+        "{:?} does not follow a normalisation here",
+        options.activation
     );
     expect_channels(&x, [&gamma, &beta]);
     if !ours(&x, &[gamma.dtype(), beta.dtype()]) {
@@ -361,7 +590,7 @@ pub fn group_norm(
             .reshape([n, c, h, w])
             .mul(column(gamma))
             .add(column(beta));
-        return if silu { activation::silu(y) } else { y };
+        return Then::from(options.activation).apply(y);
     }
     Tensor::from_dispatch(Dispatch::group_normalise(
         x.into_dispatch(),

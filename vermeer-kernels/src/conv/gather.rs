@@ -16,11 +16,12 @@
 use rayon::prelude::*;
 
 use super::Work;
-use super::geometry::Phase;
-use super::panel::{Panel, Panels};
+use super::geometry::{Edge, Phase};
+use super::panel::{Panel, Panels, Strides};
+use super::tail::Finish;
 use crate::Isa;
 use crate::memory::{SharedMut, in_parts};
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, Portable, Simd};
 
 /// A channels-last source or result: `[n, h, w, pitch]`, of which `channels` from `first` count.
 #[derive(Clone, Copy)]
@@ -37,51 +38,61 @@ pub(crate) struct Plane {
 /// A result of so few channels that a vector is better filled with those of the source.
 const FEW: usize = 4;
 
-/// The direct sum. Where a phase has no taps the result is the bias.
-pub(super) fn gather(isa: Isa, n: usize, work: &Work<'_>) {
+/// Weights as the direct sum reads them.
+pub(super) enum Weights {
+    Panels(Panels),
+    /// For a result of a few channels.
+    Rows(Vec<f32>),
+}
+
+impl Weights {
+    /// The weights of `phase` for a result of `channels` from `depth` channels.
+    pub(super) fn pack(
+        isa: Isa,
+        phase: &Phase,
+        (weight, strides): (&[f32], Strides),
+        channels: usize,
+        depth: usize,
+    ) -> Self {
+        let (lanes, most) = isa.shape();
+        match (1..=FEW).contains(&channels) && depth >= lanes {
+            true => Self::Rows(Panels::pack_rows(weight, phase, strides, channels, depth)),
+            false => Self::Panels(Panels::pack(
+                weight, phase, strides, channels, depth, lanes, most,
+            )),
+        }
+    }
+}
+
+/// The direct sum. Where a phase has no taps only the tail is left.
+pub(super) fn gather(work: &Work<'_>, weights: &Weights) {
     let Work {
+        isa,
+        n,
         phase,
         source: (source, source_plane),
-        weight: (weight, strides),
-        bias,
         result: (result, result_plane),
+        ..
     } = *work;
-    let (lanes, most) = isa.shape();
-    let few = (1..=FEW).contains(&result_plane.channels) && source_plane.channels >= lanes;
+    let (lanes, _) = isa.shape();
     let (channels, depth) = (result_plane.channels, source_plane.channels);
-    let panels = match few {
-        true => Panels {
-            panels: vec![],
-            data: Panels::pack_rows(weight, phase, strides, channels, depth),
-        },
-        false => Panels::pack(weight, phase, strides, channels, depth, lanes, most),
-    };
-    let mut biases = bias.map_or_else(
-        || vec![0.0; channels],
-        |bias| bias[result_plane.first..][..channels].to_vec(),
-    );
-    biases.resize(channels + lanes * most, 0.0);
-    let zeros = vec![0.0f32; depth + lanes];
     let task = Task {
         phase,
         source: source.as_ptr() as usize,
         source_plane,
-        panels: &panels,
-        bias: &biases,
-        zeros: &zeros,
+        finish: &work.finish(),
+        edge: work.edge,
+        zeros: &vec![0.0f32; depth + lanes],
         result,
         result_plane,
     };
     let positions = n * phase.rows * phase.cols;
-    let work = depth * channels * phase.taps.len();
-    in_parts(positions, 24, work)
+    let products = depth * channels * phase.taps.len();
+    in_parts(positions, 24, products)
         .into_par_iter()
-        .for_each(|(from, to)| {
-            if few {
-                isa.run(Few(&task, from, to));
-            } else {
-                isa.run(Tiles(&task, from, to));
-            }
+        .for_each(|(from, to)| match weights {
+            Weights::Rows(rows) => isa.run(Few(&task, rows, from, to)),
+            Weights::Panels(panels) => isa.run(Tiles(&task, panels, from, to)),
         });
 }
 
@@ -90,9 +101,8 @@ struct Task<'a> {
     /// Address of the source, kept as a number so that threads may share it.
     source: usize,
     source_plane: Plane,
-    panels: &'a Panels,
-    /// One for each channel of the result, and zeros behind for the last panel.
-    bias: &'a [f32],
+    finish: &'a Finish,
+    edge: Edge,
     /// What a tap outside the source reads.
     zeros: &'a [f32],
     result: &'a SharedMut<'a>,
@@ -134,32 +144,41 @@ impl Task<'_> {
     #[inline(always)]
     fn source(&self, position: &Position, dy: isize, dx: isize) -> *const f32 {
         let s = &self.source_plane;
-        let (y, x) = ((position.y + dy) as usize, (position.x + dx) as usize);
-        if y < s.size[0] && x < s.size[1] {
-            // SAFETY: the pixel lies in the image.
-            unsafe { position.image.add((y * s.size[1] + x) * s.pitch) }
-        } else {
-            self.zeros.as_ptr()
+        let (y, x) = (position.y + dy, position.x + dx);
+        // Numbers below zero are large ones without a sign.
+        let inside = (y as usize) < s.size[0] && (x as usize) < s.size[1];
+        if !inside && self.edge == Edge::Zeros {
+            return self.zeros.as_ptr();
         }
+        let (y, x) = match inside {
+            true => (y as usize, x as usize),
+            false => (
+                self.edge.within(y, s.size[0]),
+                self.edge.within(x, s.size[1]),
+            ),
+        };
+        // SAFETY: the pixel lies in the image.
+        unsafe { position.image.add((y * s.size[1] + x) * s.pitch) }
     }
 }
 
-struct Tiles<'a>(&'a Task<'a>, usize, usize);
+struct Tiles<'a>(&'a Task<'a>, &'a Panels, usize, usize);
 
 impl Kernel for Tiles<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self(task, from, to) = self;
-        for panel in &task.panels.panels {
+        let Self(task, panels, from, to) = self;
+        for panel in &panels.panels {
+            let weights = panels.data.as_ptr();
             // SAFETY: `from..to` are positions of the task. The tiles fill 32 registers of
             // AVX-512 and 16 of the other sets.
             unsafe {
                 match (S::PANEL, panel.vectors) {
-                    (_, 1) => tiles::<S, 12, 1>(task, panel, from, to),
-                    (4, 2) => tiles::<S, 12, 2>(task, panel, from, to),
-                    (_, 2) => tiles::<S, 6, 2>(task, panel, from, to),
-                    (_, 3) => tiles::<S, 8, 3>(task, panel, from, to),
-                    _ => tiles::<S, 6, 4>(task, panel, from, to),
+                    (_, 1) => tiles::<S, 12, 1>(task, panel, weights, from, to),
+                    (4, 2) => tiles::<S, 12, 2>(task, panel, weights, from, to),
+                    (_, 2) => tiles::<S, 6, 2>(task, panel, weights, from, to),
+                    (_, 3) => tiles::<S, 8, 3>(task, panel, weights, from, to),
+                    _ => tiles::<S, 6, 4>(task, panel, weights, from, to),
                 }
             }
         }
@@ -171,6 +190,7 @@ impl Kernel for Tiles<'_> {
 unsafe fn tiles<S: Simd, const R: usize, const V: usize>(
     task: &Task<'_>,
     panel: &Panel,
+    weights: *const f32,
     from: usize,
     to: usize,
 ) {
@@ -185,10 +205,10 @@ unsafe fn tiles<S: Simd, const R: usize, const V: usize>(
             for r in 1..R {
                 places[r] = task.position(first + r.min(rows - 1));
             }
-            let mut weight = task.panels.data.as_ptr().add(panel.at);
+            let mut weight = weights.add(panel.at);
             let mut start = [S::splat(0.0); V];
             for v in 0..V {
-                start[v] = S::load(task.bias.as_ptr().add(panel.first + v * S::LANES));
+                start[v] = S::load(task.finish.bias.as_ptr().add(panel.first + v * S::LANES));
             }
             let mut sums = [start; R];
             for tap in taps {
@@ -213,10 +233,12 @@ unsafe fn tiles<S: Simd, const R: usize, const V: usize>(
             for r in 0..rows {
                 let row = places[r].result.add(panel.first);
                 for v in 0..V {
-                    let left = panel.valid - v * S::LANES;
+                    let (at, left) = (row.add(v * S::LANES), panel.valid - v * S::LANES);
+                    let channel = panel.first + v * S::LANES;
+                    let sum = task.finish.apply::<S>(sums[r][v], channel, at, left);
                     match left >= S::LANES {
-                        true => S::store(row.add(v * S::LANES), sums[r][v]),
-                        false => S::store_part(row.add(v * S::LANES), left, sums[r][v]),
+                        true => S::store(at, sum),
+                        false => S::store_part(at, left, sum),
                     }
                 }
             }
@@ -225,19 +247,19 @@ unsafe fn tiles<S: Simd, const R: usize, const V: usize>(
     }
 }
 
-struct Few<'a>(&'a Task<'a>, usize, usize);
+struct Few<'a>(&'a Task<'a>, &'a [f32], usize, usize);
 
 impl Kernel for Few<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self(task, from, to) = self;
+        let Self(task, rows, from, to) = self;
         // SAFETY: `from..to` are positions of the task.
         unsafe {
             match task.result_plane.channels {
-                1 => dots::<S, 1>(task, from, to),
-                2 => dots::<S, 2>(task, from, to),
-                3 => dots::<S, 3>(task, from, to),
-                FEW => dots::<S, FEW>(task, from, to),
+                1 => dots::<S, 1>(task, rows, from, to),
+                2 => dots::<S, 2>(task, rows, from, to),
+                3 => dots::<S, 3>(task, rows, from, to),
+                FEW => dots::<S, FEW>(task, rows, from, to),
                 other => unreachable!("{other} channels are not few"),
             }
         }
@@ -246,14 +268,14 @@ impl Kernel for Few<'_> {
 
 /// The positions `from..to` for `K` channels, each a sum over vectors of source channels.
 #[inline(always)]
-unsafe fn dots<S: Simd, const K: usize>(task: &Task<'_>, from: usize, to: usize) {
+unsafe fn dots<S: Simd, const K: usize>(task: &Task<'_>, weights: &[f32], from: usize, to: usize) {
     const R: usize = 2;
     let (taps, depth) = (&task.phase.taps, task.source_plane.channels);
     let whole = depth / S::LANES * S::LANES;
     // SAFETY: the positions exist; the weights hold K · taps rows of `depth`; no vector reads
     // past the channels of a pixel.
     unsafe {
-        let weight = task.panels.data.as_ptr();
+        let weight = weights.as_ptr();
         let mut first = from;
         while first < to {
             let rows = R.min(to - first);
@@ -288,9 +310,13 @@ unsafe fn dots<S: Simd, const K: usize>(task: &Task<'_>, from: usize, to: usize)
                 }
             }
             for r in 0..rows {
+                let mut lanes = [0.0f32; FEW];
                 for k in 0..K {
-                    *places[r].result.add(k) = S::sum(sums[r][k]) + task.bias[k];
+                    lanes[k] = S::sum(sums[r][k]) + task.finish.bias[k];
                 }
+                let at = places[r].result;
+                let sum = task.finish.apply::<Portable>(lanes, 0, at, K);
+                Portable::store_part(at, K, sum);
             }
             first += rows;
         }

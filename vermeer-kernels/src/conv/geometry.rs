@@ -28,6 +28,33 @@ pub struct Geometry {
     pub groups: usize,
     /// How it is computed.
     pub algorithm: Algorithm,
+    /// What lies around the input; gradients know zeros only.
+    pub edge: Edge,
+}
+
+/// What a convolution reads outside its image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Edge {
+    /// Zeros.
+    #[default]
+    Zeros,
+    /// The image mirrored at its outermost pixels, which are not repeated.
+    Reflect,
+    /// The outermost pixel.
+    Replicate,
+}
+
+impl Edge {
+    /// The pixel of a row of `size` that stands for the one at `at`.
+    ///
+    /// For [`Edge::Reflect`], `at` lies less than `size` pixels outside.
+    pub(crate) fn within(self, at: isize, size: usize) -> usize {
+        let last = size as isize - 1;
+        match self {
+            Self::Reflect => (last - (last - at.abs()).abs()) as usize,
+            Self::Zeros | Self::Replicate => at.clamp(0, last) as usize,
+        }
+    }
 }
 
 /// How a convolution is computed. The choice depends on the layer, never on the size of the image.
@@ -94,6 +121,15 @@ impl Geometry {
         Some([side(0)?, side(1)?])
     }
 
+    /// The shape of the result, `[n, channels, height, width]`.
+    pub(crate) fn result(&self, transposed: bool) -> [usize; 4] {
+        let (channels, [h, w]) = match transposed {
+            false => (self.k, self.output),
+            true => (self.c, self.input),
+        };
+        [self.n, channels, h, w]
+    }
+
     /// The one phase of the convolution itself.
     pub(crate) fn forward_phase(&self) -> Phase {
         let at = |i: usize, axis: usize| {
@@ -116,7 +152,8 @@ impl Geometry {
         }
     }
 
-    /// The phases of the gradient to the input, one for each remainder of the stride.
+    /// The phases of the gradient to the input, one for each remainder of the stride; small images
+    /// leave some without positions.
     pub(crate) fn backward_phases(&self) -> Vec<Phase> {
         let [sh, sw] = self.stride;
         let mut phases = vec![];
@@ -147,17 +184,14 @@ impl Geometry {
                     index: i * self.kernel[1] + j,
                 })
                 .collect();
-            let (rows, cols) = (count(0, y), count(1, x));
-            if rows > 0 && cols > 0 {
-                phases.push(Phase {
-                    rows,
-                    cols,
-                    first: [y, x],
-                    step: self.stride,
-                    source_step: [1, 1],
-                    taps,
-                });
-            }
+            phases.push(Phase {
+                rows: count(0, y),
+                cols: count(1, x),
+                first: [y, x],
+                step: self.stride,
+                source_step: [1, 1],
+                taps,
+            });
         }
         phases
     }
@@ -193,6 +227,7 @@ mod tests {
                 dilation: two(dilation),
                 groups: 1,
                 algorithm: Algorithm::Auto,
+                edge: Edge::Zeros,
             };
             // (result pixel, source pixel, tap)
             let products = |phase: &Phase, source: [usize; 2]| {

@@ -5,6 +5,10 @@
 //! positions are added in blocks of fixed size, so the sum does not depend on the threads.
 
 #![allow(unsafe_code, reason = "pixels are read through computed pointers")]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "a lane or a row indexes several arrays"
+)]
 
 use rayon::prelude::*;
 

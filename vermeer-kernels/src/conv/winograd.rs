@@ -28,8 +28,9 @@ use rayon::prelude::*;
 
 use super::Work;
 use super::gather::Plane;
-use super::geometry::Phase;
+use super::geometry::{Edge, Phase};
 use super::panel::{Panel, Strides, split};
+use super::tail::Finish;
 use crate::Isa;
 use crate::memory::{SharedMut, in_parts, scratch, written};
 use crate::simd::{Kernel, Simd};
@@ -56,6 +57,7 @@ const GAP: usize = 16;
 
 /// Taps that read neighbours on a part of the source's pixels: every `source_step`-th from
 /// `corner` on.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Lattice {
     /// Where the first tap reads, `(dy, dx)`.
     pub(super) corner: [isize; 2],
@@ -141,8 +143,8 @@ impl Grid {
     }
 }
 
-/// Pointers to `side` squared pixels of an image, every `step`-th from `first` on; to zeros
-/// outside.
+/// Pointers to `side` squared pixels of an image, every `step`-th from `first` on; outside, to
+/// what its edge says.
 #[inline(always)]
 pub(super) fn pixels(
     data: *const f32,
@@ -151,15 +153,24 @@ pub(super) fn pixels(
     first: [isize; 2],
     step: [usize; 2],
     side: usize,
-    zeros: &[f32],
+    (edge, zeros): (Edge, &[f32]),
 ) -> [[*const f32; SIDE]; SIDE] {
     let size = plane.size;
     let image = data.wrapping_add(image * size[0] * size[1] * plane.pitch + plane.first);
     let mut all = [[zeros.as_ptr(); SIDE]; SIDE];
+    let beyond = edge != Edge::Zeros;
     for y in 0..side {
-        let row = (first[0] + (y * step[0]) as isize) as usize;
+        let mut row = first[0] + (y * step[0]) as isize;
+        if beyond {
+            row = edge.within(row, size[0]) as isize;
+        }
         for x in 0..side {
-            let col = (first[1] + (x * step[1]) as isize) as usize;
+            let mut col = first[1] + (x * step[1]) as isize;
+            if beyond {
+                col = edge.within(col, size[1]) as isize;
+            }
+            // Numbers below zero are large ones without a sign.
+            let (row, col) = (row as usize, col as usize);
             if row < size[0] && col < size[1] {
                 all[y][x] = image.wrapping_add((row * size[1] + col) * plane.pitch);
             }
@@ -291,7 +302,7 @@ impl Product {
 }
 
 /// Transformed weights: panel by panel, `[place][lattice, source channel][lane]`.
-struct Filters {
+pub(super) struct Filters {
     panels: Vec<Panel>,
     data: Vec<f32>,
 }
@@ -356,7 +367,7 @@ impl<F: Filter> Kernel for Pack<'_, F> {
 
 impl Filters {
     /// The weights of some lattices for a result of `channels` from `depth` channels.
-    fn pack<F: Filter>(
+    pub(super) fn pack<F: Filter>(
         isa: Isa,
         (weight, strides): (&[f32], Strides),
         lattices: &[Lattice],
@@ -397,23 +408,21 @@ impl Filters {
 }
 
 /// The sum by `F` for a phase that consists of `lattices`.
-pub(super) fn winograd<F: Filter>(isa: Isa, n: usize, lattices: &[Lattice], work: &Work<'_>) {
+pub(super) fn winograd<F: Filter>(work: &Work<'_>, lattices: &[Lattice], filters: &Filters) {
     let Work {
+        isa,
+        n,
         phase,
         source: (source, source_plane),
-        weight,
-        bias,
         result: (result, result_plane),
+        ..
     } = *work;
-    let (lanes, most) = isa.shape();
+    let (lanes, _) = isa.shape();
     let (channels, depth) = (result_plane.channels, source_plane.channels);
-    let filters = Filters::pack::<F>(isa, weight, lattices, channels, depth);
-    let mut biases = bias.map_or_else(
-        || vec![0.0; channels],
-        |bias| bias[result_plane.first..][..channels].to_vec(),
-    );
-    biases.resize(channels + lanes * most, 0.0);
     let grid = Grid::new::<F>(phase);
+    if grid.tiles() == 0 {
+        return;
+    }
     let task = Task {
         phase,
         lattices,
@@ -421,8 +430,9 @@ pub(super) fn winograd<F: Filter>(isa: Isa, n: usize, lattices: &[Lattice], work
         tiles: tiles(filters.data.len(), n * grid.tiles()),
         source: source.as_ptr() as usize,
         source_plane,
-        filters: &filters,
-        bias: &biases,
+        filters,
+        finish: &work.finish(),
+        edge: work.edge,
         zeros: &vec![0.0f32; depth + lanes],
         result,
         result_plane,
@@ -469,8 +479,8 @@ struct Task<'a> {
     source: usize,
     source_plane: Plane,
     filters: &'a Filters,
-    /// One for each channel of the result, and zeros behind for the last panel.
-    bias: &'a [f32],
+    finish: &'a Finish,
+    edge: Edge,
     zeros: &'a [f32],
     result: &'a SharedMut<'a>,
     result_plane: Plane,
@@ -503,7 +513,8 @@ impl<F: Filter> Kernel for Tiles<'_, F> {
                     let from = [0, 1].map(|i| (pixel[i] * step[i]) as isize + lattice.corner[i]);
                     let data = task.source as *const f32;
                     let plane = &task.source_plane;
-                    let pixels = pixels(data, plane, image, from, step, F::SIDE, task.zeros);
+                    let outside = (task.edge, task.zeros);
+                    let pixels = pixels(data, plane, image, from, step, F::SIDE, outside);
                     // SAFETY: the pointers are of pixels or of zeros as many. A vector that is
                     // not full writes zeros into the next lattice or tile, which come after.
                     unsafe {
@@ -594,7 +605,8 @@ impl Task<'_> {
                         between[y][x] = column[y];
                     }
                 }
-                let bias = S::load(self.bias.as_ptr().add(panel.first + lane));
+                let channel = panel.first + lane;
+                let bias = S::load(self.finish.bias.as_ptr().add(channel));
                 let left = panel.valid - lane;
                 for y in 0..rows {
                     let row = F::result::<S>(between[y]);
@@ -602,6 +614,7 @@ impl Task<'_> {
                         let at =
                             pixel.add((y * down + x * right) * plane.pitch + panel.first + lane);
                         let value = S::add(row[x], bias);
+                        let value = self.finish.apply::<S>(value, channel, at, left);
                         match left >= S::LANES {
                             true => S::store(at, value),
                             false => S::store_part(at, left, value),

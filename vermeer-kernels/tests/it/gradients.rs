@@ -5,9 +5,11 @@ use burn::prelude::*;
 use burn::tensor::ops::{ConvOptions as BurnConvOptions, ConvTransposeOptions};
 use burn::tensor::{Gradients, TensorData, Tolerance, activation, module};
 use vermeer_kernels::group_norm::GroupNormalisation;
+use vermeer_kernels::pool::{Take, Window};
 use vermeer_kernels::{
-    ConvOptions, add, add_to_pixels, batch_norm, batch_norm_train, concat, conv_transpose2d,
-    conv2d, enlarge, group_norm, leaky_relu,
+    Activation, ConvOptions, Edge, Then, add, add_to_pixels, batch_norm, batch_norm_train, concat,
+    conv_transpose2d, conv2d, conv2d_then, enlarge, group_norm, leaky_relu, pixel_shuffle,
+    pixel_unshuffle, pool2d,
 };
 
 use crate::numbers::Numbers;
@@ -40,7 +42,7 @@ fn gradients(ours: Tensor<4>, theirs: Tensor<4>, factor: &Tensor<4>) -> [Gradien
 }
 
 fn same_gradient<const D: usize>([ours, theirs]: &[Gradients; 2], of: &Tensor<D>) {
-    let gradient = |of_all| of.grad(of_all).unwrap().into_data();
+    let gradient = |of_all| of.grad(of_all).expect("a gradient").into_data();
     same(gradient(ours), gradient(theirs));
 }
 
@@ -173,16 +175,16 @@ fn channels_that_do_not_fit_are_said() {
 #[test]
 fn group_normalisation_is_that_of_burn() {
     let mut random = Numbers(11);
-    for (n, c, groups, side, silu) in [
-        (2, 6, 3, 5, false),
-        (3, 32, 8, 4, true),
-        (1, 5, 1, 20, true),
-        (2, 4, 4, 3, true),
+    for (n, c, groups, side, then) in [
+        (2, 6, 3, 5, Activation::Identity),
+        (3, 32, 8, 4, Activation::Silu),
+        (1, 5, 1, 20, Activation::Silu),
+        (2, 4, 4, 3, Activation::Relu),
     ] {
         let options = GroupNormalisation {
             groups,
             epsilon: 1e-5,
-            silu,
+            activation: then,
         };
         let x = tensor(&mut random, [n, c, side, side]);
         let (gamma, beta) = (tensor(&mut random, [c]), tensor(&mut random, [c]));
@@ -193,10 +195,10 @@ fn group_normalisation_is_that_of_burn() {
             ..layer
         };
         let theirs = layer.forward(x.clone());
-        let theirs = if silu {
-            activation::silu(theirs)
-        } else {
-            theirs
+        let theirs = match then {
+            Activation::Silu => activation::silu(theirs),
+            Activation::Relu => activation::relu(theirs),
+            _ => theirs,
         };
         let input = channels_last(x.clone());
         let ours = group_norm(input, [gamma.clone(), beta.clone()], options);
@@ -215,7 +217,7 @@ fn an_image_is_normalised_whatever_its_company() {
     let options = GroupNormalisation {
         groups: 4,
         epsilon: 1e-5,
-        silu: true,
+        activation: Activation::Silu,
     };
     let x = constant(&mut random, [7, 8, 6, 5]).inner();
     let [gamma, beta] = [0, 1].map(|_| constant(&mut random, [8]).inner());
@@ -223,6 +225,155 @@ fn an_image_is_normalised_whatever_its_company() {
     let one = group_norm(x.narrow(0, 3, 1), [gamma, beta], options);
     one.into_data()
         .assert_eq(&all.narrow(0, 3, 1).into_data(), true);
+}
+
+#[test]
+fn a_tail_is_the_same_with_gradients_and_without() {
+    let mut random = Numbers(15);
+    let x = tensor(&mut random, [2, 20, 6, 7]);
+    let (w, b) = (
+        tensor(&mut random, [24, 20, 3, 3]),
+        tensor(&mut random, [24]),
+    );
+    let (residual, slopes) = (
+        tensor(&mut random, [2, 24, 6, 7]),
+        tensor(&mut random, [24]),
+    );
+    let options = ConvOptions {
+        padding: [1; 2],
+        ..ConvOptions::default()
+    };
+    for activation in [
+        Activation::Identity,
+        Activation::Relu,
+        Activation::LeakyRelu(0.1),
+        Activation::Prelu,
+        Activation::Silu,
+        Activation::Gelu,
+        Activation::Tanh,
+        Activation::Sigmoid,
+    ] {
+        let then = |f: fn(Tensor<4>) -> Tensor<4>, s: Tensor<1>| Then {
+            residual: Some(f(residual.clone())),
+            slopes: Some(s),
+            activation,
+        };
+        let with = then(|x| x, slopes.clone());
+        let apart = conv2d_then(x.clone(), w.clone(), Some(b.clone()), options, with);
+        let with = then(Tensor::inner, slopes.clone().inner());
+        let (x, w, b) = (x.clone().inner(), w.clone().inner(), b.clone().inner());
+        // The second time the packed weights are those of the first.
+        for _ in 0..2 {
+            let fused = conv2d_then(x.clone(), w.clone(), Some(b.clone()), options, with.clone());
+            same(fused.to_data(), apart.to_data());
+        }
+    }
+}
+
+#[test]
+fn packed_weights_are_forgotten_with_the_weights() {
+    let device = Device::flex();
+    let x = Tensor::<4>::ones([1, 16, 5, 5], &device);
+    let of = |w: Tensor<4>| conv2d(x.clone(), w, None, ConvOptions::default()).into_data();
+    for i in 1..50 {
+        // Storage that was freed is likely to be taken again, and numbers change in place.
+        let w = Tensor::<4>::ones([16, 16, 3, 3], &device).mul_scalar(i as f32);
+        let first = of(w.clone());
+        let second = of(w.mul_scalar(2.0));
+        let expected = |factor: f32| TensorData::new(vec![144.0 * factor; 16 * 9], [1, 16, 3, 3]);
+        same(first, expected(i as f32));
+        same(second, expected(2.0 * i as f32));
+    }
+}
+
+#[test]
+fn channels_become_pixels_as_in_pytorch() {
+    // torch 2.11: pixel_unshuffle(arange(8).reshape(1, 1, 2, 4), 2)
+    let device = Device::flex().autodiff();
+    let x = Tensor::<1, Int>::arange(0..8, &device).float();
+    let x = x.reshape([1, 1, 2, 4]);
+    let folded = pixel_unshuffle(x.clone(), 2);
+    let expected = vec![0.0f32, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0];
+    same(folded.to_data(), TensorData::new(expected, [1, 4, 1, 2]));
+    same(pixel_shuffle(folded, 2).into_data(), x.into_data());
+
+    let mut random = Numbers(16);
+    let x = tensor(&mut random, [2, 18, 4, 5]);
+    let theirs = x
+        .clone()
+        .reshape([2, 2, 3, 3, 4, 5])
+        .permute([0, 1, 4, 2, 5, 3]);
+    let theirs = theirs.reshape([2, 2, 12, 15]);
+    let ours = pixel_shuffle(channels_last(x.clone()), 3);
+    same(ours.to_data(), theirs.to_data());
+    let factor = constant(&mut random, [2, 2, 12, 15]);
+    same_gradient(&gradients(ours, theirs, &factor), &x);
+    same(
+        pixel_unshuffle(pixel_shuffle(x.clone(), 3), 3).into_data(),
+        x.into_data(),
+    );
+}
+
+#[test]
+fn edges_continue_the_image() {
+    // torch 2.11: pad(arange(3).reshape(1, 1, 1, 3), (2, 2), mode)
+    let device = Device::flex();
+    let row = Tensor::<1, Int>::arange(0..3, &device)
+        .float()
+        .reshape([1, 1, 1, 3]);
+    let one = Tensor::<4>::ones([1, 1, 1, 1], &device);
+    for (edge, expected) in [
+        (Edge::Reflect, [2.0f32, 1.0, 0.0, 1.0, 2.0, 1.0, 0.0]),
+        (Edge::Replicate, [0.0, 0.0, 0.0, 1.0, 2.0, 2.0, 2.0]),
+        (Edge::Zeros, [0.0, 0.0, 0.0, 1.0, 2.0, 0.0, 0.0]),
+    ] {
+        let options = ConvOptions {
+            padding: [0, 2],
+            edge,
+            ..ConvOptions::default()
+        };
+        let y = conv2d(row.clone(), one.clone(), None, options);
+        same(
+            y.into_data(),
+            TensorData::new(expected.to_vec(), [1, 1, 1, 7]),
+        );
+    }
+    // Without gradients the edge is fused, with them it is copied first.
+    let mut random = Numbers(17);
+    for (c, kernel, stride) in [(20, 3, 1), (20, 4, 2), (5, 9, 1), (18, 3, 2)] {
+        for edge in [Edge::Reflect, Edge::Replicate] {
+            let x = tensor(&mut random, [2, c, 9, 11]);
+            let w = tensor(&mut random, [24, c, kernel, kernel]);
+            let options = ConvOptions {
+                stride: [stride; 2],
+                padding: [kernel / 2; 2],
+                edge,
+                ..ConvOptions::default()
+            };
+            let apart = conv2d(x.clone(), w.clone(), None, options);
+            let fused = conv2d(x.inner(), w.inner(), None, options);
+            same(fused.into_data(), apart.into_data());
+        }
+    }
+}
+
+#[test]
+fn windows_are_pooled_as_burn_pools_them() {
+    let mut random = Numbers(18);
+    for (kernel, stride, padding) in [(3, 2, 0), (3, 1, 1), (2, 2, 0), (5, 3, 2)] {
+        for take in [Take::Largest, Take::Mean] {
+            let x = tensor(&mut random, [2, 5, 9, 8]);
+            let window = Window {
+                kernel: [kernel; 2],
+                stride: [stride; 2],
+                padding: [padding; 2],
+                take,
+            };
+            let theirs = pool2d(x.clone(), window);
+            let ours = pool2d(channels_last(x.inner()), window);
+            same(ours.into_data(), theirs.into_data());
+        }
+    }
 }
 
 #[test]

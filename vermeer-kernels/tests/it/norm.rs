@@ -1,8 +1,8 @@
 //! Normalisation against its definition in `f64`.
 
-use vermeer_kernels::Isa;
 use vermeer_kernels::group_norm::{GroupNormalisation, group_norm, group_norm_backward};
 use vermeer_kernels::norm::{self, Channels, Normalisation};
+use vermeer_kernels::{Activation, Isa};
 
 use crate::numbers::{Numbers, distance};
 
@@ -184,11 +184,16 @@ fn relu_keeps_what_is_no_number_and_drops_infinities_below() {
 #[test]
 fn group_normalisation_and_its_gradients_are_right() {
     let mut random = Numbers(6);
-    for (images, pixels, c, groups, silu) in [(2, 30, 12, 3, true), (1, 700, 5, 1, false)] {
+    for (images, pixels, c, groups, activation) in [
+        (2, 30, 12, 3, Activation::Silu),
+        (1, 700, 5, 1, Activation::Identity),
+        (2, 20, 6, 6, Activation::LeakyRelu(0.2)),
+        (1, 40, 8, 2, Activation::Relu),
+    ] {
         let options = GroupNormalisation {
             groups,
             epsilon: 1e-5,
-            silu,
+            activation,
         };
         let naive = |x: &[f64], gamma: &[f64], beta: &[f64]| -> Vec<f64> {
             let per = c / groups;
@@ -205,7 +210,12 @@ fn group_normalisation_and_its_gradients_are_right() {
                     let root = (squares.sum::<f64>() / count + f64::from(1e-5f32)).sqrt();
                     for i in places {
                         let z = (x[i] - mean) / root * gamma[i % c] + beta[i % c];
-                        y[i] = if silu { z / (1.0 + (-z).exp()) } else { z };
+                        y[i] = match activation {
+                            Activation::Silu => z / (1.0 + (-z).exp()),
+                            Activation::LeakyRelu(slope) => z.max(f64::from(slope) * z),
+                            Activation::Relu => z.max(0.0),
+                            _ => z,
+                        };
                     }
                 }
             }

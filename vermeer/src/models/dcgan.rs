@@ -14,11 +14,10 @@
 
 use burn::module::{Module, Param};
 use burn::prelude::*;
-use burn::tensor::activation::tanh;
 use serde::{Deserialize, Serialize};
 use vermeer_image::{ImageBatch, Range};
-use vermeer_kernels::leaky_relu;
 use vermeer_kernels::nn::{Conv2d, ConvTranspose2d};
+use vermeer_kernels::{Activation, leaky_relu};
 
 use crate::data::HostBatch;
 use crate::loss::adversarial::Adversarial;
@@ -195,7 +194,7 @@ impl Generator {
                 .norm
                 .forward_leaky(block.conv.forward(x), mode, self.slope);
         }
-        tanh(self.out.forward(x))
+        self.out.forward_then(x, Activation::Tanh)
     }
 }
 

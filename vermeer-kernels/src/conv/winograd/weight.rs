@@ -21,7 +21,7 @@ use super::filter::{Filter, SIDE, Source, Spread};
 use super::{Buffer, Grid, Lattice, Product, pixels, transform};
 use crate::Isa;
 use crate::conv::gather::Plane;
-use crate::conv::geometry::Phase;
+use crate::conv::geometry::{Edge, Phase};
 use crate::conv::panel::{Panel, split};
 use crate::memory::{SharedMut, scratch};
 use crate::simd::{Kernel, Simd};
@@ -196,7 +196,8 @@ impl<F: Filter> Sums<'_, F> {
             ..task.input_plane
         };
         let data = task.input as *const f32;
-        pixels(data, &plane, image, from, step, F::SIDE, task.zeros)
+        let outside = (Edge::Zeros, task.zeros);
+        pixels(data, &plane, image, from, step, F::SIDE, outside)
     }
 
     /// The result's pixels of a tile.
@@ -210,7 +211,8 @@ impl<F: Filter> Sums<'_, F> {
         };
         let data = task.output as *const f32;
         let from = pixel.map(|first| first as isize);
-        pixels(data, &plane, image, from, [1, 1], F::STEP, task.zeros)
+        let outside = (Edge::Zeros, task.zeros);
+        pixels(data, &plane, image, from, [1, 1], F::STEP, outside)
     }
 
     /// `Gᵀ sums G` to the gradient.

@@ -6,7 +6,9 @@ use burn::nn::{Embedding, Linear};
 use burn::prelude::*;
 use burn::tensor::activation::{silu, softmax};
 use vermeer_kernels::nn::{Conv2d, GroupNorm};
-use vermeer_kernels::{add, add_to_pixels, concat, enlarge};
+use vermeer_kernels::{
+    Activation, Then, add_to_pixels, concat, enlarge, pixel_shuffle, pixel_unshuffle,
+};
 
 use crate::nn::{Init, Law};
 
@@ -200,7 +202,7 @@ impl UNet {
             time = time.add(table.weight.val().select(0, labels));
         }
         let time = silu(time);
-        let mut x = self.stem.forward(fold(x, self.patch)); // [n, width, h/patch, w/patch]
+        let mut x = self.stem.forward(pixel_unshuffle(x, self.patch)); // [n, width, h/patch, w/patch]
         let mut skips = vec![x.clone()];
         for level in &self.down {
             for (i, block) in level.blocks.iter().enumerate() {
@@ -230,19 +232,26 @@ impl UNet {
                 x = sample.forward(enlarge(x, 2)); // twice the size
             }
         }
-        unfold(self.out.forward(self.norm.forward_silu(x)), self.patch)
+        pixel_shuffle(
+            self.out
+                .forward(self.norm.forward_then(x, Activation::Silu)),
+            self.patch,
+        )
     }
 }
 
 impl ResBlock {
     fn forward(&self, x: Tensor<4>, time: Tensor<2>) -> Tensor<4> {
-        let h = self.conv1.forward(self.norm1.forward_silu(x.clone()));
+        let h = self
+            .conv1
+            .forward(self.norm1.forward_then(x.clone(), Activation::Silu));
         let h = add_to_pixels(h, self.time.forward(time));
-        let h = self.conv2.forward(self.norm2.forward_silu(h));
-        match &self.skip {
-            Some(skip) => add(skip.forward(x), h),
-            None => add(x, h),
-        }
+        let x = match &self.skip {
+            Some(skip) => skip.forward(x),
+            None => x,
+        };
+        self.conv2
+            .forward_then(self.norm2.forward_then(h, Activation::Silu), plus(x))
     }
 }
 
@@ -261,33 +270,16 @@ impl Attention {
             .div_scalar((c as f64).sqrt()); // [n, queries, keys]
         let mixed = softmax(scores, 2).matmul(part(2)); // [n, queries, c]
         let mixed = mixed.reshape([n, h, w, c]).permute([0, 3, 1, 2]);
-        add(x, self.proj.forward(mixed))
+        self.proj.forward_then(mixed, plus(x))
     }
 }
 
-/// Squares of `p`×`p` pixels to channels: `[n, c, h, w] → [n, c·p², h/p, w/p]`, as PyTorch's
-/// `pixel_unshuffle`.
-fn fold(x: Tensor<4>, p: usize) -> Tensor<4> {
-    if p == 1 {
-        return x;
+/// Adds `x` to the result of a convolution.
+fn plus(x: Tensor<4>) -> Then {
+    Then {
+        residual: Some(x),
+        ..Then::default()
     }
-    let [n, c, h, w] = x.dims();
-    let x = x
-        .reshape([n, c, h / p, p, w / p, p])
-        .permute([0, 1, 3, 5, 2, 4]);
-    x.reshape([n, c * p * p, h / p, w / p])
-}
-
-/// The inverse of [`fold`].
-fn unfold(x: Tensor<4>, p: usize) -> Tensor<4> {
-    if p == 1 {
-        return x;
-    }
-    let [n, c, h, w] = x.dims();
-    let x = x
-        .reshape([n, c / (p * p), p, p, h, w])
-        .permute([0, 1, 4, 2, 5, 3]);
-    x.reshape([n, c / (p * p), h * p, w * p])
 }
 
 /// sin and cos of the times at `size`/2 frequencies 10000^(−k/(size/2)), `[n, size]`.
@@ -300,27 +292,4 @@ fn sinusoid(times: &[f64], size: usize, device: &Device) -> Tensor<2> {
         values.extend((0..half).map(|k| angle(k).cos() as f32));
     }
     Tensor::<1>::from_floats(&values[..], device).reshape([times.len(), size])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use burn::tensor::TensorData;
-
-    #[test]
-    fn patches_are_those_of_pixel_unshuffle() {
-        // torch 2.11: pixel_unshuffle(arange(8).reshape(1, 1, 2, 4), 2)
-        let x = Tensor::<1, Int>::arange(0..8, &Device::flex())
-            .float()
-            .reshape([1, 1, 2, 4]);
-        let folded = fold(x.clone(), 2);
-        let expected = TensorData::new(
-            vec![0.0f32, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0],
-            [1, 4, 1, 2],
-        );
-        folded.clone().into_data().assert_eq(&expected, true);
-        unfold(folded, 2)
-            .into_data()
-            .assert_eq(&x.into_data(), true);
-    }
 }

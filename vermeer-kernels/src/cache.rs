@@ -1,0 +1,58 @@
+//! Packed weights of networks in use, kept as long as the weights themselves.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use burn::tensor::Bytes;
+use burn_flex::FlexTensor;
+
+use crate::Isa;
+use crate::conv::{Geometry, Packed};
+use crate::flex::Rows;
+
+/// Positions of a result from which on packing costs little beside computing, so that the memory
+/// is saved instead.
+const MANY: usize = 4096;
+
+struct Entry {
+    /// The storage of the weights. While it is alive nobody has written to it: with this
+    /// reference beside, a change in place moves the numbers to another storage.
+    of: Weak<Bytes>,
+    /// Where they start in it.
+    start: usize,
+    packed: Arc<Packed>,
+}
+
+static ENTRIES: Mutex<Vec<Entry>> = Mutex::new(vec![]);
+
+/// The weights packed for `g`, for a network that is not trained.
+pub(crate) fn packed(isa: Isa, g: &Geometry, weight: FlexTensor, transposed: bool) -> Arc<Packed> {
+    let (storage, start) = (weight.data_arc(), weight.layout().start_offset());
+    let pixels = if transposed { g.input } else { g.output };
+    let keep = weight.is_contiguous() && g.n * pixels[0] * pixels[1] < MANY;
+    let entries = || ENTRIES.lock().unwrap_or_else(PoisonError::into_inner);
+    if keep {
+        let found = entries()
+            .iter()
+            .find(|entry| {
+                Weak::as_ptr(&entry.of) == Arc::as_ptr(&storage)
+                    && entry.of.strong_count() > 0
+                    && entry.start == start
+                    && entry.packed.serve(isa, g, transposed)
+            })
+            .map(|entry| Arc::clone(&entry.packed));
+        if let Some(packed) = found {
+            return packed;
+        }
+    }
+    let packed = Arc::new(Packed::new(isa, g, Rows::new(weight).slice(), transposed));
+    if keep {
+        let mut entries = entries();
+        entries.retain(|entry| entry.of.strong_count() > 0);
+        entries.push(Entry {
+            of: Arc::downgrade(&storage),
+            start,
+            packed: Arc::clone(&packed),
+        });
+    }
+    packed
+}
