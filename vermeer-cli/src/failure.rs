@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::path::Path;
 
 use miette::{
     Diagnostic, LabeledSpan, MietteHandler, MietteHandlerOpts, NamedSource, ReportHandler,
     SourceCode,
 };
 use vermeer::Error;
+use vermeer::run::shell_word;
 
 use crate::terminal::printable;
 
@@ -105,16 +105,6 @@ fn shown_text(text: &str) -> String {
         }
     }
     shown
-}
-
-/// A path as a word of a command, quoted where it must be.
-fn shell_word(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_alphanumeric() || "/-_.+=,:@".contains(c);
-    match !text.is_empty() && text.chars().all(plain) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', "'\\''")),
-    }
 }
 
 #[cfg(test)]

@@ -130,7 +130,7 @@ fn refuse_taken(folder: &Path, names: &BTreeSet<String>, overwrite: bool) -> Res
     {
         Some(place) if !overwrite => Err(Error::settings(
             format!("{} exists already", place.display()),
-            "write somewhere else with --out, or replace it with --overwrite",
+            "write somewhere else, or replace it with --overwrite",
         )),
         _ => Ok(()),
     }

@@ -1,7 +1,8 @@
 //! A training as people see it: a bar on a terminal, lines elsewhere.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
@@ -18,9 +19,8 @@ const SHOWN: usize = 3;
 /// Listens to a training and shows how it goes.
 pub(crate) struct TrainingView {
     terminal: Terminal,
-    stop: Arc<AtomicBool>,
-    told_to_stop: bool,
-    bar: Option<ProgressBar>,
+    /// Set once there is a terminal to draw on; shared with the thread that waits for Ctrl-C.
+    bar: Arc<OnceLock<ProgressBar>>,
     /// The step this process began at.
     first: u64,
     steps: u64,
@@ -31,11 +31,25 @@ pub(crate) struct TrainingView {
 impl TrainingView {
     /// Shows a training that `stop` will end.
     pub(crate) fn new(terminal: &Terminal, stop: Arc<AtomicBool>) -> Self {
+        let bar = Arc::new(OnceLock::new());
+        let (terminal, shown) = (*terminal, Arc::downgrade(&bar));
+        // A step may take long, and who pressed Ctrl-C wants to know at once that it was heard.
+        thread::spawn(move || {
+            while let Some(bar) = shown.upgrade() {
+                if stop.load(Ordering::Relaxed) {
+                    return say(
+                        &terminal,
+                        bar.get(),
+                        "stopping after this step; Ctrl-C again leaves at once, without a checkpoint",
+                    );
+                }
+                drop(bar);
+                thread::sleep(Duration::from_millis(50));
+            }
+        });
         Self {
-            terminal: *terminal,
-            stop,
-            told_to_stop: false,
-            bar: None,
+            terminal,
+            bar,
             first: 0,
             steps: 0,
             images_per_step: 0,
@@ -43,12 +57,8 @@ impl TrainingView {
         }
     }
 
-    /// Says a line without disturbing the bar.
     fn say(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(printable(text)),
-            None => self.terminal.note(text),
-        }
+        say(&self.terminal, self.bar.get(), text);
     }
 
     fn step(&mut self, step: u64, scalars: &Scalars, elapsed: Duration, logged: bool) {
@@ -57,7 +67,7 @@ impl TrainingView {
         let speed = made * self.images_per_step as f64 / seconds;
         let left = duration(self.steps.saturating_sub(step) as f64 * seconds / made);
         let pace = format!("{speed:.0} images/s  {left} left");
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = self.bar.get() {
             bar.set_position(step);
             bar.set_message(format!("{}  {pace}", values(scalars)));
         } else if logged {
@@ -66,10 +76,6 @@ impl TrainingView {
                 self.steps,
                 values(scalars)
             ));
-        }
-        if !self.told_to_stop && self.stop.load(Ordering::Relaxed) {
-            self.told_to_stop = true;
-            self.say("stopping after this step; Ctrl-C again leaves at once, without a checkpoint");
         }
     }
 }
@@ -97,7 +103,7 @@ impl Sink for TrainingView {
                     let bar = bar("{wide_bar} {pos}/{len}  {msg}");
                     bar.set_length(*steps);
                     bar.set_position(*step);
-                    self.bar = Some(bar);
+                    self.bar.set(bar).expect("a training starts once");
                 }
             }
             Event::Step {
@@ -131,11 +137,11 @@ impl Sink for TrainingView {
             Event::Pictured { step, path } => self.say(&format!("step {step}: {}", path.display())),
             Event::Saved { step } => {
                 // On a terminal the bar says enough.
-                if self.bar.is_none() {
+                if self.bar.get().is_none() {
                     self.say(&format!("step {step}: checkpoint"));
                 }
             }
-            Event::Warning(text) => match &self.bar {
+            Event::Warning(text) => match self.bar.get() {
                 Some(bar) => bar.println(printable(&format!("warning: {text}"))),
                 None => self.terminal.warn(text),
             },
@@ -145,9 +151,17 @@ impl Sink for TrainingView {
 
 impl Drop for TrainingView {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = self.bar.get() {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// Says a line without disturbing the bar.
+fn say(terminal: &Terminal, bar: Option<&ProgressBar>, text: &str) {
+    match bar {
+        Some(bar) => bar.println(printable(text)),
+        None => terminal.note(text),
     }
 }
 
@@ -160,12 +174,20 @@ pub(crate) fn word(verdict: Verdict) -> &'static str {
     }
 }
 
+/// A value with four decimals, or with four digits where those would hide it.
+pub(crate) fn number(value: f64) -> String {
+    match value != 0.0 && value.abs() < 1e-3 {
+        true => format!("{value:.3e}"),
+        false => format!("{value:.4}"),
+    }
+}
+
 /// The first values of a step or an evaluation.
 fn values(scalars: &Scalars) -> String {
     let shown: Vec<String> = scalars
         .iter()
         .take(SHOWN)
-        .map(|(name, value)| format!("{name} {value:.4}"))
+        .map(|(name, value)| format!("{name} {}", number(*value)))
         .collect();
     shown.join("  ")
 }
@@ -173,6 +195,18 @@ fn values(scalars: &Scalars) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn small_values_keep_their_digits() {
+        for (value, text) in [
+            (0.0, "0.0000"),
+            (1e-5, "1.000e-5"),
+            (0.25, "0.2500"),
+            (-3e-4, "-3.000e-4"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+    }
 
     #[test]
     fn the_first_values_are_shown() {

@@ -2,7 +2,7 @@
 
 use crate::curve::{Scale, Series};
 use crate::report::{Chart, Picture, ReportInput, write_report};
-use crate::run::{MetricLine, RunDir, VerdictLine, read_metrics, replace_file};
+use crate::run::{MetricLine, RunDir, VerdictLine, read_metrics, replace_file, shell_word};
 use crate::train::{Outcome, Plan};
 use crate::{Error, Result};
 
@@ -92,7 +92,7 @@ fn card(plan: &Plan, outcome: &Outcome) -> String {
     text += &format!(
         "\n## Use\n\n```\nvermeer sample {name} -n 16\nvermeer interpolate {name}\n```\n\nEvery setting is in `config.toml`; `report.html` has curves and pictures. \
          The licence of the weights is for whoever trained them to state; it depends on the images.\n",
-        name = outcome.run.display()
+        name = shell_word(&outcome.run)
     );
     text
 }

@@ -64,13 +64,29 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<()> {
         let run = self.model.run()?;
-        let default = || run.path().join("outputs").join("interpolation.gif");
+        let name = match self.format {
+            Some(Sheet::Grid) => "interpolation.png",
+            Some(Sheet::Apng) => "interpolation.apng",
+            Some(Sheet::Gif) | None => "interpolation.gif",
+        };
+        let default = || run.path().join("outputs").join(name);
         let path = self.out.clone().unwrap_or_else(default);
-        let Some(format) = self.format.or_else(|| Sheet::of(&path)) else {
-            return Err(Error::settings(
-                format!("{}: the ending does not say what to write", path.display()),
-                "use .gif, .apng or .png, or add --format grid, gif or apng",
-            ));
+        let format = match (self.format, Sheet::of(&path)) {
+            // An animated PNG may be called .png.
+            (Some(Sheet::Apng), Some(Sheet::Grid)) => Sheet::Apng,
+            (Some(asked), Some(named)) if asked != named => {
+                return Err(Error::settings(
+                    format!("{}: --format and the ending do not agree", path.display()),
+                    "leave --format out, or name a file with its ending: .png, .gif or .apng",
+                ));
+            }
+            (Some(format), _) | (None, Some(format)) => format,
+            (None, None) => {
+                return Err(Error::settings(
+                    format!("{}: the ending does not say what to write", path.display()),
+                    "use .gif, .apng or .png, or add --format grid, gif or apng",
+                ));
+            }
         };
         let outputs = Outputs::one(&path, self.overwrite)?;
         let model = self.model.open(terminal)?;

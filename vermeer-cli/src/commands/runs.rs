@@ -5,7 +5,7 @@ mod show;
 
 use clap::Subcommand;
 use vermeer::Result;
-use vermeer::run::{MetricLine, RunRecord, RunStatus};
+use vermeer::run::{MetricLine, RunDir, RunRecord, RunStatus};
 
 use crate::terminal::Terminal;
 
@@ -31,9 +31,11 @@ impl Command {
     }
 }
 
-/// How far a run came, as its record says it.
-fn status(record: &RunRecord) -> &'static str {
+/// How far a run came, as its record says it; one that says it is running while no process holds
+/// it was killed.
+fn status(run: &RunDir, record: &RunRecord) -> &'static str {
     match record.status {
+        RunStatus::Running if run.lock().is_ok() => "killed",
         RunStatus::Running => "running",
         RunStatus::Finished => "finished",
         RunStatus::Stopped => "stopped",

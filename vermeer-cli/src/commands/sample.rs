@@ -20,7 +20,7 @@ const EXAMPLES: &str = "\
 Examples:
   vermeer sample runs/demo                               16 samples below runs/demo/outputs/sample
   vermeer sample runs/demo -n 64 --grid --out sheet/     one sheet of 64
-  vermeer sample runs/fashion --class Sneaker --seed 7   of one class, from other latents
+  vermeer sample runs/fashion --class 7 --seed 7         of one class, by number or name
   vermeer sample runs/cifar -n 50000 --out generated/ --sampler ddim --steps 25
 
 Sample 17 of a seed is the same image whatever --batch, --threads and -n are.";

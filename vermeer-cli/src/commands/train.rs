@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 use vermeer::data::OpenOptions;
 use vermeer::pipeline::{Which, start_weights};
-use vermeer::run::RunDir;
+use vermeer::run::{RunDir, RunRecord, RunStatus};
 use vermeer::train::{Outcome, Plan, Settings, Training};
 use vermeer::{Error, Result};
 
@@ -102,8 +102,16 @@ impl Args {
             Some(run) => Training::resume(plan, run, &mut view)?,
             None => Training::start(plan, &self.runs, typed(), parent)?,
         };
-        let outcome = training.run(&mut view, &stop)?;
+        let outcome = training.run(&mut view, &stop);
         drop(view);
+        if let (true, Err(Error::Stopped { run, step })) = (self.json, &outcome) {
+            terminal.json(&json!({
+                "run": run.display().to_string(),
+                "step": step,
+                "stopped": true,
+            }))?;
+        }
+        let outcome = outcome?;
         self.conclude(&outcome, terminal)
     }
 
@@ -272,7 +280,17 @@ impl Args {
 }
 
 /// The settings of a run, to go on with it.
+///
+/// # Errors
+/// [`Error::Settings`] for a run that was imported.
 fn of_run(run: RunDir) -> Result<(Settings, Option<RunDir>)> {
+    if RunRecord::read(&run)?.status == RunStatus::Imported {
+        let shown = run.path().display();
+        return Err(Error::settings(
+            format!("{shown} was imported, so there is no training to go on with"),
+            format!("start one from its weights: `vermeer train --data PATH --init-from {shown}`"),
+        ));
+    }
     Ok((Settings::read(&run.config_path())?, Some(run)))
 }
 

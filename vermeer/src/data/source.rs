@@ -72,7 +72,7 @@ impl Split {
     /// The error of a data set that lacks this split.
     pub(super) fn absent(self, location: &Path, present: &[Self]) -> Error {
         let remedy = if present.is_empty() {
-            "the set is not split; ask for all of it".to_string()
+            "the set is not split; use --split all".to_string()
         } else {
             let names: Vec<_> = present.iter().map(Self::to_string).collect();
             format!("choose from {}", names.join(", "))

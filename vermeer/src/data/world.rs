@@ -12,6 +12,7 @@
 //! | `channels` | 1 grey, 3 RGB | 1 (`glyphs`), 3 (`shapes`) | 1, 3 |
 
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
@@ -57,15 +58,16 @@ pub struct World {
     size: usize,
     seed: u64,
     channels: usize,
-    first: u64,
+    /// The splits it holds: train, validation and test are 0, 1 and 2.
+    parts: Range<u64>,
     description: Description,
 }
 
 impl World {
     /// Reads a location such as `world:shapes?count=500&seed=3`.
     ///
-    /// The splits are disjoint: train and all are the same images, validation and test are
-    /// others, `count` of each.
+    /// The splits are disjoint, `count` images each; all of them are the three, one after the
+    /// other.
     ///
     /// # Errors
     /// [`Error::Settings`] for an unknown world or parameter (the known ones are listed), for a
@@ -117,13 +119,12 @@ impl World {
         }
 
         let classes = (scene.classes)();
-        let part: u64 = match split {
-            Split::Train | Split::All => 0,
-            Split::Validation => 1,
-            Split::Test => 2,
+        let parts = match split {
+            Split::Train => 0..1,
+            Split::Validation => 1..2,
+            Split::Test => 2..3,
+            Split::All => 0..3,
         };
-        // Every split starts a new round of the classes, 2^32 images after the one before.
-        let first = (part << 32) / classes.len() as u64 * classes.len() as u64;
         let description = Description {
             format: "world".to_string(),
             location: format!(
@@ -143,9 +144,22 @@ impl World {
             size,
             seed,
             channels,
-            first,
+            parts,
             description,
         })
+    }
+
+    /// The number of the image at `index`.
+    fn number(&self, index: usize) -> u64 {
+        assert!(
+            index < self.len(),
+            "image {index} of a world of {}",
+            self.len()
+        );
+        let part = self.parts.start + (index / self.count) as u64;
+        // Every split starts a new round of the classes, 2^32 images after the one before.
+        let classes = self.description.classes.len() as u64;
+        (part << 32) / classes * classes + (index % self.count) as u64
     }
 
     /// The class of the image with this number.
@@ -167,16 +181,11 @@ impl Source for World {
     }
 
     fn len(&self) -> usize {
-        self.count
+        self.count * (self.parts.end - self.parts.start) as usize
     }
 
     fn get(&self, index: usize) -> Result<Sample> {
-        assert!(
-            index < self.count,
-            "image {index} of a world of {}",
-            self.count
-        );
-        let number = self.first + index as u64;
+        let number = self.number(index);
         let class = self.class(number);
         let mut random = stream(self.seed, Purpose::World, 0, number);
         let drawing = (self.scene.draw)(class, self.size, self.channels, &mut random);
@@ -190,12 +199,7 @@ impl Source for World {
     }
 
     fn label(&self, index: usize) -> Option<u32> {
-        assert!(
-            index < self.count,
-            "image {index} of a world of {}",
-            self.count
-        );
-        Some(self.class(self.first + index as u64) as u32)
+        Some(self.class(self.number(index)) as u32)
     }
 
     /// Covers the location with every parameter, the split and the edition of the drawings.
@@ -240,7 +244,26 @@ mod tests {
     use vermeer_image::Pixels;
 
     fn world(location: &str) -> World {
-        World::parse(location, Split::All).unwrap()
+        World::parse(location, Split::Train).unwrap()
+    }
+
+    #[test]
+    fn all_of_a_world_are_its_three_splits() {
+        let open = |split| World::parse("world:shapes?count=5&size=8", split).unwrap();
+        let all = open(Split::All);
+        assert_eq!(all.len(), 15);
+        for (part, split) in Split::PARTS.into_iter().enumerate() {
+            let split = open(split);
+            assert_eq!(split.len(), 5);
+            for index in 0..5 {
+                let (one, whole) = (
+                    split.get(index).unwrap(),
+                    all.get(5 * part + index).unwrap(),
+                );
+                assert_eq!(one.image.to_unit_chw(), whole.image.to_unit_chw());
+                assert_eq!(split.label(index), all.label(5 * part + index));
+            }
+        }
     }
 
     #[test]

@@ -187,6 +187,16 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// A path as a word of a command, quoted where it must be.
+pub fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/-_.+=,:@".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

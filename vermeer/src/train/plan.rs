@@ -138,6 +138,7 @@ impl Plan {
                 false => format!("image sizes differ, around {height} high and {width} wide"),
             };
             let how = match fit {
+                Fit::Crop if survey.uniform() && height * size.1 == width * size.0 => "scaled",
                 Fit::Crop => "scaled and cropped",
                 Fit::Stretch => "stretched",
                 Fit::Pad => "padded",

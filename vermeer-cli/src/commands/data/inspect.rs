@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
-use vermeer::Result;
 use vermeer::data::inspect::{contact_sheet, fix, inspect};
 use vermeer::data::{OpenOptions, Split};
+use vermeer::{Error, Result};
 use vermeer_image::{Limits, encode_png};
 
+use crate::generation::Sheet;
 use crate::outputs::Outputs;
 use crate::terminal::Terminal;
 
@@ -52,6 +53,14 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<ExitCode> {
+        if let Some(sheet) = &self.sheet
+            && Sheet::of(sheet) != Some(Sheet::Grid)
+        {
+            return Err(Error::settings(
+                format!("{}: a contact sheet is a PNG picture", sheet.display()),
+                "name it with the ending .png",
+            ));
+        }
         let outputs = self
             .sheet
             .as_ref()

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use vermeer::Result;
 use vermeer::data::make::make;
 use vermeer::data::world::PREFIX;
 use vermeer::data::{self, OpenOptions, Split};
+use vermeer::{Error, Result};
 
 use crate::terminal::Terminal;
 
@@ -48,7 +48,7 @@ impl Args {
             split: self.split,
             ..OpenOptions::default()
         };
-        let source = data::open(&self.location(), &options)?;
+        let source = data::open(&self.location()?, &options)?;
         let progress = terminal.progress("images");
         make(source.as_ref(), &self.out, &|done, all| {
             progress.at(done, all)
@@ -63,7 +63,10 @@ impl Args {
     }
 
     /// The location with the parameters that were typed.
-    fn location(&self) -> String {
+    ///
+    /// # Errors
+    /// [`Error::Settings`] when they are given for something that is no world.
+    fn location(&self) -> Result<String> {
         let given = [
             ("count", self.count),
             ("size", self.size),
@@ -77,7 +80,17 @@ impl Args {
         // A bare word is the name of a world unless a folder or file is called so.
         let is_path =
             self.world.contains(['/', '\\', '.']) || std::path::Path::new(&self.world).exists();
-        let mut location = match self.world.starts_with(PREFIX) || (is_path && given.is_empty()) {
+        if is_path && !self.world.starts_with(PREFIX) && !given.is_empty() {
+            return Err(Error::settings(
+                format!(
+                    "{} is no world, so it takes no {}",
+                    self.world,
+                    given.join(" ")
+                ),
+                "leave --count, --size, --seed and --channels out; they are for worlds",
+            ));
+        }
+        let mut location = match self.world.starts_with(PREFIX) || is_path {
             true => self.world.clone(),
             false => format!("{PREFIX}{}", self.world),
         };
@@ -85,7 +98,7 @@ impl Args {
             location.push(if location.contains('?') { '&' } else { '?' });
             location.push_str(&given.join("&"));
         }
-        location
+        Ok(location)
     }
 }
 
@@ -108,6 +121,7 @@ mod tests {
             }
             .location()
         };
+        assert!(location("./folder", Some(5), None).is_err());
         for (world, count, seed, expected) in [
             ("glyphs", None, None, "world:glyphs"),
             ("glyphs", Some(5), Some(7), "world:glyphs?count=5&seed=7"),
@@ -119,7 +133,7 @@ mod tests {
             ),
             ("./folder", None, None, "./folder"),
         ] {
-            assert_eq!(location(world, count, seed), expected);
+            assert_eq!(location(world, count, seed).unwrap(), expected);
         }
     }
 }

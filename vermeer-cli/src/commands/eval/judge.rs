@@ -77,6 +77,9 @@ impl Args {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<()> {
         let device = vermeer::device::parse(&self.device)?;
         let judge = Judge::embedded(&device)?;
+        terminal.note(
+            "the judge knows garments (Fashion-MNIST); of other images its opinion means little",
+        );
         let progress = terminal.progress("images");
         let run = RunDir::open(&self.target).ok();
         let images = match &run {
@@ -159,6 +162,9 @@ impl Args {
             seed: self.seed,
             ..SampleOptions::default()
         };
+        if model.usage.spec.channels != 1 {
+            terminal.warn("the samples are in colour; the judge sees them in grey");
+        }
         let mut images = Vec::with_capacity(self.count);
         generate(
             &model,

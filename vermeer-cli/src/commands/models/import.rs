@@ -58,6 +58,12 @@ impl Args {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<()> {
         let mut files = Vec::with_capacity(self.file.len());
         for path in &self.file {
+            if !path.exists() {
+                return Err(Error::settings(
+                    format!("{}: there is no such file", path.display()),
+                    "name a file of weights",
+                ));
+            }
             let imported = read(path)?;
             for note in &imported.notes {
                 terminal.note(&format!("{}: {note}", path.display()));
@@ -136,7 +142,7 @@ impl Args {
                 Err(Error::checkpoint(
                     self.shown(),
                     format!("no family knows these weights\n{}", reasons.join("\n")),
-                    "`vermeer models list` shows the families; their networks are described by `vermeer models describe`",
+                    "`vermeer models list` shows the families; docs/families says under \"Published weights\" which networks each reads",
                 ))
             }
         }

@@ -1,10 +1,10 @@
 //! `vermeer runs list`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use vermeer::Result;
 use vermeer::run::{RunDir, RunRecord, read_metrics};
+use vermeer::{Error, Result};
 
 use super::{best_loss, status};
 use crate::terminal::Terminal;
@@ -14,7 +14,7 @@ Examples:
   vermeer runs list
   vermeer runs list --runs experiments/ --json";
 
-/// List the runs in a folder. A run that was killed is still called running.
+/// List the runs in a folder.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -38,6 +38,12 @@ struct Row {
 
 impl Args {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<()> {
+        if !self.runs.is_dir() && self.runs != Path::new("runs") {
+            return Err(Error::settings(
+                format!("{}: there is no such folder", self.runs.display()),
+                "name the folder that holds the runs",
+            ));
+        }
         let mut rows = vec![];
         for run in RunDir::all(&self.runs)? {
             // One damaged run must not hide the others.
@@ -90,7 +96,7 @@ fn row(run: &RunDir) -> Result<Row> {
     let lines = read_metrics(&run.metrics_path())?;
     Ok(Row {
         run: run.path().display().to_string(),
-        status: status(&record),
+        status: status(run, &record),
         family: record.family,
         step: run.checkpoints().latest_step(),
         best_validation_loss: best_loss(&lines).map(|(_, loss)| loss),

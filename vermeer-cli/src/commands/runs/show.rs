@@ -9,7 +9,7 @@ use vermeer::train::Settings;
 
 use super::{best_loss, status};
 use crate::terminal::Terminal;
-use crate::training_view::word;
+use crate::training_view::{number, word};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,10 +52,21 @@ impl Args {
             |step: Option<u64>| step.map_or_else(|| "none".to_owned(), |step| step.to_string());
         let mut text = vec![
             run.path().display().to_string(),
-            format!("  {:<12}{}, {}", "family", record.family, status(&record)),
             format!(
-                "  {:<12}{} on {}, seed {}",
-                "made", record.created, record.device, record.seed
+                "  {:<12}{}, {}",
+                "family",
+                record.family,
+                status(&run, &record)
+            ),
+            format!(
+                "  {:<12}{}{}, seed {}",
+                "made",
+                record.created,
+                match record.device.as_str() {
+                    "" => String::new(),
+                    device => format!(" on {device}"),
+                },
+                record.seed
             ),
             format!("  {:<12}{}", "command", record.argv.join(" ")),
             format!(
@@ -82,12 +93,19 @@ impl Args {
                 .map(|parent| format!("  {:<12}{parent}", "from")),
         );
         text.extend(best.map(|(step, loss)| {
-            format!("  {:<12}validation loss {loss:.4} at step {step}", "best")
+            format!(
+                "  {:<12}validation loss {} at step {step}",
+                "best",
+                number(loss)
+            )
         }));
         for line in &last {
             text.push(format!(
-                "  {:<12}{} {:.4} at step {}",
-                line.split, line.name, line.value, line.step
+                "  {:<12}{} {} at step {}",
+                line.split,
+                line.name,
+                number(line.value),
+                line.step
             ));
         }
         if let Some(health) = health {

@@ -54,7 +54,7 @@ struct Zip {
 
 impl Holdings {
     /// Lists the images of a location without decoding them. With [`Split::All`] the splits of a
-    /// set are told apart; a world has no end, so of a world these are the training images.
+    /// set are told apart.
     ///
     /// # Errors
     /// Those of [`open`].
