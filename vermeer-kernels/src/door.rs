@@ -10,11 +10,12 @@ use burn_autodiff::ops::{Backward, Ops, OpsKind};
 use burn_flex::FlexTensor;
 
 use crate::conv::{self, Geometry, Tail};
-use crate::flex::{Pixels, Rows, dims, from_pixels, from_rows};
+use crate::flex::{Pixels, Rows, dims, from_pixels, from_rows, owned};
 use crate::group_norm::{self, GroupNormalisation};
 use crate::join;
 use crate::norm::{self, Channels, Normalisation};
 use crate::pool::{self, Window};
+use crate::update::{self, AdamUpdate};
 use crate::{Activation, Isa, cache};
 
 /// What is computed without gradients only; `g` gives every size.
@@ -33,6 +34,21 @@ pub(crate) trait Use: Backend {
 
     /// [`pool::pool`]: `[n, c, h, w] → [n, c, oh, ow]`.
     fn pool(x: FloatTensor<Self>, window: Window) -> FloatTensor<Self>;
+
+    /// [`update::adam`] of four `[len]`: the new parameter and moments.
+    fn adam(
+        parameter: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        of: AdamUpdate,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// [`update::mix`] of two `[len]`.
+    fn mix(average: FloatTensor<Self>, new: FloatTensor<Self>, decay: f64) -> FloatTensor<Self>;
+
+    /// [`update::sum_of_squares`], `[1]`.
+    fn sum_of_squares(x: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// How a convolution without gradients goes on.
@@ -74,6 +90,38 @@ impl Use for Flex {
         let y = pool::pool(Isa::current(), x.slice(), n, [h, w, c], window);
         let [oh, ow] = window.output([h, w]);
         from_pixels(y, [n, c, oh, ow])
+    }
+
+    fn adam(
+        parameter: FlexTensor,
+        first: FlexTensor,
+        second: FlexTensor,
+        gradient: FlexTensor,
+        of: AdamUpdate,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let gradient = Rows::new(gradient);
+        // What nobody else holds is changed where it is.
+        let [mut parameter, mut first, mut second] = [parameter, first, second].map(owned);
+        update::adam(
+            Isa::current(),
+            of,
+            parameter.storage_mut(),
+            [first.storage_mut(), second.storage_mut()],
+            gradient.slice(),
+        );
+        (parameter, first, second)
+    }
+
+    fn mix(average: FlexTensor, new: FlexTensor, decay: f64) -> FlexTensor {
+        let new = Rows::new(new);
+        let mut average = owned(average);
+        update::mix(Isa::current(), average.storage_mut(), new.slice(), decay);
+        average
+    }
+
+    fn sum_of_squares(x: FlexTensor) -> FlexTensor {
+        let sum = update::sum_of_squares(Isa::current(), Rows::new(x).slice());
+        from_rows(vec![sum as f32], [1])
     }
 }
 

@@ -73,6 +73,21 @@ pub(crate) fn from_rows(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor
     FlexTensor::new(Bytes::from_elems(values), layout, DType::F32)
 }
 
+/// The tensor, if its numbers fill its storage row by row, else such a copy.
+pub(crate) fn owned(tensor: FlexTensor) -> FlexTensor {
+    let layout = tensor.layout();
+    let whole = tensor.is_contiguous()
+        && layout.start_offset() == 0
+        && layout.num_elements() == tensor.storage::<f32>().len();
+    match whole {
+        true => tensor,
+        false => {
+            let shape = layout.shape().clone();
+            from_rows(Rows::new(tensor).slice().to_vec(), shape)
+        }
+    }
+}
+
 fn lies_channels_last(layout: &Layout) -> bool {
     let (shape, strides) = (layout.shape(), layout.strides());
     let mut expected = 1isize;

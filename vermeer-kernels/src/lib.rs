@@ -6,7 +6,7 @@
 //! Burn's tensors `[n, c, h, w]`, whose strides say how they lie in memory: a result of these
 //! kernels lies channels last, and stays so from layer to layer.
 //!
-//! [`conv`], [`norm`], [`group_norm`](mod@group_norm) and [`join`] are the arithmetic on slices.
+//! [`conv`], [`norm`], [`group_norm`](mod@group_norm), [`join`](mod@join), [`pool`] and [`update`] are the arithmetic on slices.
 
 mod activation;
 mod cache;
@@ -23,12 +23,13 @@ mod pixelwise;
 pub mod pool;
 mod simd;
 mod tensor;
+pub mod update;
 
 pub use activation::Activation;
 pub use conv::{Algorithm, Edge};
 pub use isa::{ISA_VARIABLE, Isa};
 pub use tensor::{
-    BatchNormResult, ConvOptions, KERNELS_VARIABLE, Then, add, add_to_pixels, batch_norm,
+    BatchNormResult, ConvOptions, KERNELS_VARIABLE, Then, adam, add, add_to_pixels, batch_norm,
     batch_norm_train, concat, conv_transpose2d, conv_transpose2d_then, conv2d, conv2d_then,
-    enlarge, group_norm, leaky_relu, pixel_shuffle, pixel_unshuffle, pool2d,
+    enlarge, group_norm, leaky_relu, mix, pixel_shuffle, pixel_unshuffle, pool2d, sum_of_squares,
 };

@@ -15,21 +15,26 @@ use crate::door::{self, Door, Use};
 use crate::group_norm::GroupNormalisation;
 use crate::norm::Normalisation;
 use crate::pool::{Take, Window};
+use crate::update::AdamUpdate;
 
 /// The environment variable that switches these kernels off: `VERMEER_KERNELS=burn`.
 pub const KERNELS_VARIABLE: &str = "VERMEER_KERNELS";
 
 /// Whether these kernels compute with `x` and numbers of the types of `others`.
 fn ours(x: &Tensor<4>, others: &[DType]) -> bool {
+    on() && x.dtype() == DType::F32
+        && others.iter().all(|dtype| *dtype == DType::F32)
+        && x.device().without_autodiff() == Device::flex()
+}
+
+/// Whether `VERMEER_KERNELS` leaves these kernels on.
+fn on() -> bool {
     static ON: OnceLock<bool> = OnceLock::new();
-    let on = *ON.get_or_init(|| match std::env::var(KERNELS_VARIABLE).as_deref() {
+    *ON.get_or_init(|| match std::env::var(KERNELS_VARIABLE).as_deref() {
         Ok("burn") => false,
         Ok("vermeer") | Err(_) => true,
         Ok(other) => panic!("{KERNELS_VARIABLE}={other}: it is `vermeer` or `burn`"),
-    });
-    on && x.dtype() == DType::F32
-        && others.iter().all(|dtype| *dtype == DType::F32)
-        && x.device().without_autodiff() == Device::flex()
+    })
 }
 
 fn types(weight: &Tensor<4>, bias: Option<&Tensor<1>>) -> Vec<DType> {
@@ -598,6 +603,81 @@ pub fn group_norm(
         beta.into_dispatch(),
         options,
     ))
+}
+
+/// One update of a parameter by Adam: the parameter, its first and its second moment, all `[len]`
+/// and without gradients, in one pass over memory where these kernels serve.
+pub fn adam(
+    parameter: Tensor<1>,
+    [first, second]: [Tensor<1>; 2],
+    gradient: Tensor<1>,
+    of: AdamUpdate,
+) -> [Tensor<1>; 3] {
+    if !serve(&[&parameter, &first, &second, &gradient]) {
+        let AdamUpdate {
+            beta1,
+            beta2,
+            epsilon,
+            keep,
+            rate,
+            correction,
+        } = of;
+        let first = first
+            .mul_scalar(beta1)
+            .add(gradient.clone().mul_scalar(1.0 - beta1));
+        let second = second
+            .mul_scalar(beta2)
+            .add(gradient.square().mul_scalar(1.0 - beta2));
+        let root = second
+            .clone()
+            .div_scalar(correction)
+            .sqrt()
+            .add_scalar(epsilon);
+        let change = first.clone().mul_scalar(rate).div(root);
+        let parameter = parameter.mul_scalar(keep).sub(change);
+        return [parameter, first, second];
+    }
+    let (parameter, first, second) = Dispatch::adam(
+        parameter.into_dispatch(),
+        first.into_dispatch(),
+        second.into_dispatch(),
+        gradient.into_dispatch(),
+        of,
+    );
+    [parameter, first, second].map(Tensor::from_dispatch)
+}
+
+/// `decay · average + (1 − decay) · new` of two `[len]` without gradients.
+pub fn mix(average: Tensor<1>, new: Tensor<1>, decay: f64) -> Tensor<1> {
+    if !serve(&[&average, &new]) {
+        return average.mul_scalar(decay).add(new.mul_scalar(1.0 - decay));
+    }
+    Tensor::from_dispatch(Dispatch::mix(
+        average.into_dispatch(),
+        new.into_dispatch(),
+        decay,
+    ))
+}
+
+/// Σ x² of `[len]` without gradients, `[1]`; it does not depend on the threads.
+pub fn sum_of_squares(x: Tensor<1>) -> Tensor<1> {
+    if !serve(&[&x]) {
+        // Burn's processor backend adds up four million numbers or more in an order that depends
+        // on its threads, so more are added in parts.
+        const PART: usize = 1 << 20;
+        let parts = x.split(PART, 0).into_iter();
+        let sums = parts.map(|part| part.square().sum());
+        return sums.reduce(Tensor::add).expect("a tensor has parts");
+    }
+    Tensor::from_dispatch(Dispatch::sum_of_squares(x.into_dispatch()))
+}
+
+/// Whether these kernels compute with all of them, without gradients.
+fn serve(all: &[&Tensor<1>]) -> bool {
+    let kernels = |x: &&Tensor<1>| {
+        on() && x.dtype() == DType::F32 && !x.is_autodiff() && x.device() == Device::flex()
+    };
+    all.iter().all(kernels)
 }
 
 fn normalise(

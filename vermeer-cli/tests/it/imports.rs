@@ -65,7 +65,7 @@ fn weights_that_no_family_knows_leave_no_run() {
         .ended(2);
     let said = place
         .vermeer(&["models", "import", "none.pth", "-o", "runs/x"])
-        .ended(1);
+        .ended(2);
     assert!(said.err.contains("none.pth"), "{}", said.err);
 }
 

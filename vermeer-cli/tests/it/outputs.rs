@@ -48,13 +48,10 @@ fn a_run_tells_what_it_is() {
         text.contains("finished") && text.contains("batch_size = 8"),
         "{text}"
     );
-    assert!(
-        place
-            .vermeer(&["runs", "list", "--runs", "elsewhere"])
-            .ended(0)
-            .out
-            .is_empty()
-    );
+    let list = |folder: &str| place.vermeer(&["runs", "list", "--runs", folder]);
+    assert!(list("elsewhere").ended(2).err.contains("elsewhere"));
+    std::fs::create_dir(place.path("empty")).unwrap();
+    assert!(list("empty").ended(0).out.is_empty());
 }
 
 #[test]

@@ -189,31 +189,48 @@ pub(super) unsafe fn transform<S: Simd, F: Filter, T: Columns>(
 ) {
     // SAFETY: the pixels have the channels, the buffer has room for them at every place.
     unsafe {
+        let whole = channels / S::LANES * S::LANES;
+        for first in (0..whole).step_by(S::LANES) {
+            lanes::<S, F, T, true>(pixels, first, S::LANES, into, buffer);
+        }
+        if whole < channels {
+            lanes::<S, F, T, false>(pixels, whole, channels - whole, into, buffer);
+        }
+    }
+}
+
+/// [`transform`] of `count` channels from `first` on, a whole vector or a part of one.
+#[inline(always)]
+unsafe fn lanes<S: Simd, F: Filter, T: Columns, const WHOLE: bool>(
+    pixels: &[[*const f32; SIDE]; SIDE],
+    first: usize,
+    count: usize,
+    into: *mut f32,
+    buffer: Buffer,
+) {
+    // SAFETY: see above.
+    unsafe {
         let none = S::splat(0.0);
-        for first in (0..channels).step_by(S::LANES) {
-            let left = channels - first;
-            let mut between = [[none; SIDE]; SIDE];
-            for x in 0..T::FROM {
-                let mut column = [none; SIDE];
-                for y in 0..T::FROM {
-                    let at = pixels[y][x].add(first);
-                    column[y] = match left >= S::LANES {
-                        true => S::load(at),
-                        false => S::load_part(at, left),
-                    };
-                }
-                let column = T::of::<S>(column);
-                for y in 0..F::SIDE {
-                    between[y][x] = column[y];
-                }
+        let mut between = [[none; SIDE]; SIDE];
+        for x in 0..T::FROM {
+            let mut column = [none; SIDE];
+            for y in 0..T::FROM {
+                let at = pixels[y][x].add(first);
+                column[y] = match WHOLE {
+                    true => S::load(at),
+                    false => S::load_part(at, count),
+                };
             }
+            let column = T::of::<S>(column);
             for y in 0..F::SIDE {
-                let row = T::of::<S>(between[y]);
-                for x in 0..F::SIDE {
-                    let place = y * F::SIDE + x;
-                    let at = place * buffer.place + first;
-                    S::store(into.add(at), row[x]);
-                }
+                between[y][x] = column[y];
+            }
+        }
+        for y in 0..F::SIDE {
+            let row = T::of::<S>(between[y]);
+            for x in 0..F::SIDE {
+                let place = y * F::SIDE + x;
+                S::store(into.add(place * buffer.place + first), row[x]);
             }
         }
     }

@@ -5,3 +5,4 @@ mod gradients;
 mod naive;
 mod norm;
 mod numbers;
+mod update;

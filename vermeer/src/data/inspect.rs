@@ -386,15 +386,15 @@ mod tests {
         let location = "world:shapes?count=21&size=16&seed=4";
         let report = inspect(location, &all(), &quiet).unwrap();
         assert!(report.is_clean(), "{}", report.to_text());
-        assert_eq!((report.images, report.balance), (21, Some(1.0)));
-        assert!(report.splits.is_empty());
+        assert_eq!((report.images, report.balance), (63, Some(1.0)));
+        assert_eq!(report.splits.len(), 3);
         let place = tempfile::tempdir().unwrap();
         let out = place.path().join("copy");
         fix(&report, &out, &quiet).unwrap();
         assert_eq!(look(&out).classes, report.classes);
         let table = fs::read_to_string(out.join("labels.csv")).unwrap();
         assert!(table.starts_with("file,label,shape,hue,"), "{table}");
-        assert_eq!(table.lines().count(), 22);
+        assert_eq!(table.lines().count(), 64);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::tensor::{Gradients as Tape, TensorData};
+use vermeer_kernels::sum_of_squares;
 
 use crate::run::{NamedTensor, TensorMap};
 use crate::{Error, Result};
@@ -292,11 +293,8 @@ impl Gradients {
 
     /// The Euclidean norm over all parameters.
     pub fn norm(&self) -> f64 {
-        // Burn's processor backend adds up four million numbers or more in an order that depends
-        // on its threads, so longer gradients are added in parts.
-        const PART: usize = 1 << 20;
-        let parts = self.0.values().flat_map(|g| g.clone().split(PART, 0));
-        match parts.map(|part| part.square().sum()).reduce(Tensor::add) {
+        let sums = self.0.values().map(|g| sum_of_squares(g.clone()));
+        match sums.reduce(Tensor::add) {
             Some(total) => f64::from(total.into_scalar::<f32>()).sqrt(),
             None => 0.0,
         }

@@ -3,6 +3,8 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::prelude::*;
 use burn::tensor::TensorData;
+use vermeer_kernels::adam;
+use vermeer_kernels::update::AdamUpdate;
 
 use crate::nn::{Gradients, Named, Path};
 use crate::run::{NamedTensor, TensorMap};
@@ -174,29 +176,23 @@ impl ModuleMapper for Update<'_> {
             weight_decay,
         } = self.adam.config;
         let (lr, t) = (self.learning_rate, self.adam.step as i32);
-        let first = match self.adam.first.remove(&path) {
-            Some(m) => m.mul_scalar(beta1).add(g.clone().mul_scalar(1.0 - beta1)),
-            None => g.clone().mul_scalar(1.0 - beta1),
+        let zeros = |moment: Option<Tensor<1>>| moment.unwrap_or_else(|| g.zeros_like());
+        let moments = [
+            zeros(self.adam.first.remove(&path)),
+            zeros(self.adam.second.remove(&path)),
+        ];
+        let update = AdamUpdate {
+            beta1,
+            beta2,
+            epsilon: epsilon as f32,
+            keep: (1.0 - lr * weight_decay) as f32,
+            rate: (lr / (1.0 - beta1.powi(t))) as f32,
+            correction: (1.0 - beta2.powi(t)) as f32,
         };
-        let squared = g.clone().square().mul_scalar(1.0 - beta2);
-        let second = match self.adam.second.remove(&path) {
-            Some(v) => v.mul_scalar(beta2).add(squared),
-            None => squared,
-        };
-        let rate = lr / (1.0 - beta1.powi(t));
-        let root = second
-            .clone()
-            .div_scalar(1.0 - beta2.powi(t))
-            .sqrt()
-            .add_scalar(epsilon);
-        let change = first.clone().mul_scalar(rate).div(root);
+        let old = param.val().inner().reshape([-1]);
+        let [new, first, second] = adam(old, moments, g.clone(), update);
         self.adam.first.insert(path.clone(), first);
         self.adam.second.insert(path, second);
-        let old = param.val().inner().reshape([-1]);
-        let decayed = match weight_decay > 0.0 {
-            true => old.mul_scalar(1.0 - lr * weight_decay),
-            false => old,
-        };
-        crate::nn::assign(param, decayed.sub(change))
+        crate::nn::assign(param, new)
     }
 }

@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::TensorData;
+use vermeer_kernels::mix;
 
 use crate::nn::{Named, flatten};
 use crate::run::{NamedTensor, TensorMap};
@@ -36,7 +37,7 @@ impl Average {
         let decay = 0.5f64.powf(images as f64 / self.half_life_images).min(warm);
         for (path, new) in flatten(module) {
             let mixed = match self.values.remove(&path) {
-                Some(old) => old.mul_scalar(decay).add(new.mul_scalar(1.0 - decay)),
+                Some(old) => mix(old, new, decay),
                 None => new,
             };
             self.values.insert(path, mixed);

@@ -386,13 +386,14 @@ mod tests {
     }
 
     #[test]
-    fn worlds_have_one_part_and_places_by_class() {
+    fn worlds_have_three_splits_and_places_by_class() {
         let holdings = Holdings::open("world:shapes?count=9&size=8", &all()).unwrap();
-        assert_eq!(holdings.items.len(), 9);
-        let item = &holdings.items[4];
-        assert_eq!((item.name.as_str(), item.split), ("image[4]", None));
+        assert_eq!(holdings.items.len(), 27);
+        let item = &holdings.items[13];
+        let found = (item.name.as_str(), item.split);
+        assert_eq!(found, ("validation[4]", Some(Split::Validation)));
         let class = item.class.as_deref().unwrap();
-        assert_eq!(holdings.place(item), format!("{class}/000004"));
+        assert_eq!(holdings.place(item), format!("validation/{class}/000004"));
         let (_, facts) = holdings.read(item).unwrap();
         assert!(facts.is_none());
     }
