@@ -79,11 +79,10 @@ fn keep_pages() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         static ONCE: Once = Once::new();
-        // Results up to the largest size glibc allows here, 32 MiB, come from the heap, and the
-        // heap keeps up to 256 MiB at its end.
+        // All results come from the heap, which keeps up to 256 MiB at its end.
         // SAFETY: `mallopt` sets two numbers of the allocator.
         ONCE.call_once(|| unsafe {
-            libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
+            libc::mallopt(libc::M_MMAP_MAX, 0);
             libc::mallopt(libc::M_TRIM_THRESHOLD, 256 << 20);
         });
     }

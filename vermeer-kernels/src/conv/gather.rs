@@ -230,12 +230,21 @@ unsafe fn tiles<S: Simd, const R: usize, const V: usize>(
                     weight = weight.add(V * S::LANES);
                 }
             }
+            // The sums leave their registers in loops of constant length: an index that is not
+            // known would keep them in memory all the time.
+            let mut kept = [[[0.0f32; 16]; V]; R];
+            for r in 0..R {
+                for v in 0..V {
+                    S::store(kept[r][v].as_mut_ptr(), sums[r][v]);
+                }
+            }
             for r in 0..rows {
                 let row = places[r].result.add(panel.first);
                 for v in 0..V {
                     let (at, left) = (row.add(v * S::LANES), panel.valid - v * S::LANES);
                     let channel = panel.first + v * S::LANES;
-                    let sum = task.finish.apply::<S>(sums[r][v], channel, at, left);
+                    let sum = S::load(kept[r][v].as_ptr());
+                    let sum = task.finish.apply::<S>(sum, channel, at, left);
                     match left >= S::LANES {
                         true => S::store(at, sum),
                         false => S::store_part(at, left, sum),
@@ -309,13 +318,15 @@ unsafe fn dots<S: Simd, const K: usize>(task: &Task<'_>, weights: &[f32], from: 
                     }
                 }
             }
-            for r in 0..rows {
-                let mut lanes = [0.0f32; FEW];
+            let mut kept = [[0.0f32; FEW]; R];
+            for r in 0..R {
                 for k in 0..K {
-                    lanes[k] = S::sum(sums[r][k]) + task.finish.bias[k];
+                    kept[r][k] = S::sum(sums[r][k]) + task.finish.bias[k];
                 }
+            }
+            for r in 0..rows {
                 let at = places[r].result;
-                let sum = task.finish.apply::<Portable>(lanes, 0, at, K);
+                let sum = task.finish.apply::<Portable>(kept[r], 0, at, K);
                 Portable::store_part(at, K, sum);
             }
             first += rows;

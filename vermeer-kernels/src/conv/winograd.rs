@@ -42,12 +42,12 @@ pub(super) use weight::weight_gradient;
 /// rows, and more where the weights do not stay in the cache and are better read seldom.
 fn tiles(weights: usize, all: usize) -> usize {
     const CACHED: usize = 1 << 20;
-    const ROWS: usize = 24;
+    const ROWS: usize = 12;
     match weights <= CACHED {
         true => ROWS,
         false => {
             let even = all.div_ceil(rayon::current_num_threads());
-            even.next_multiple_of(ROWS / 2).clamp(ROWS, 4 * ROWS)
+            even.next_multiple_of(ROWS).clamp(2 * ROWS, 8 * ROWS)
         }
     }
 }

@@ -177,7 +177,8 @@ mod tests {
     fn a_world_comes_back_from_its_folder() {
         let place = tempfile::tempdir().unwrap();
         for (name, channels) in [("glyphs", 1), ("shapes", 3)] {
-            let world = World::parse(&format!("world:{name}?count=20&size=8"), Split::Train).unwrap();
+            let world =
+                World::parse(&format!("world:{name}?count=20&size=8"), Split::Train).unwrap();
             let out = place.path().join(name);
             let calls = Mutex::new(Vec::new());
             let note = |done: usize, all: usize| calls.lock().unwrap().push((done, all));
