@@ -43,10 +43,11 @@ pub(crate) fn exp(x: f32) -> f32 {
     (p * r * r + r + 1.0) * power
 }
 
-/// σ(x).
+/// σ(x); 0 below −88, where it is less than 1e-38.
 #[inline(always)]
 pub(crate) fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
+    let value = 1.0 / (1.0 + exp(-x));
+    if x < -88.0 { 0.0 } else { value }
 }
 
 /// x · σ(x).
@@ -124,5 +125,14 @@ mod tests {
             }
         }
         assert_eq!((tanh(-50.0), tanh(50.0), tanh(0.0)), (-1.0, 1.0, 0.0));
+        let far = f32::MAX;
+        assert_eq!((sigmoid(-far), sigmoid(far)), (0.0, 1.0));
+        assert_eq!((silu(-far), silu(far)), (0.0, far));
+        assert_eq!((gelu(-far), gelu(far)), (0.0, far));
+        for f in [sigmoid, silu, tanh, gelu] {
+            assert!(f(f32::NAN).is_nan());
+        }
+        // As in PyTorch, −∞ · 0.
+        assert!(silu(f32::NEG_INFINITY).is_nan());
     }
 }

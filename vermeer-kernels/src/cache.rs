@@ -1,4 +1,4 @@
-//! Packed weights of networks in use, kept as long as the weights themselves.
+//! Packed weights of networks in use, kept until the next use of any after the weights are gone.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -30,24 +30,31 @@ pub(crate) fn packed(isa: Isa, g: &Geometry, weight: FlexTensor, transposed: boo
     let pixels = if transposed { g.input } else { g.output };
     let keep = weight.is_contiguous() && g.n * pixels[0] * pixels[1] < MANY;
     let entries = || ENTRIES.lock().unwrap_or_else(PoisonError::into_inner);
-    if keep {
-        let found = entries()
+    let found = |entries: &[Entry]| {
+        let of = |entry: &&Entry| {
+            Weak::as_ptr(&entry.of) == Arc::as_ptr(&storage)
+                && entry.start == start
+                && entry.packed.serve(isa, g, transposed)
+        };
+        entries
             .iter()
-            .find(|entry| {
-                Weak::as_ptr(&entry.of) == Arc::as_ptr(&storage)
-                    && entry.of.strong_count() > 0
-                    && entry.start == start
-                    && entry.packed.serve(isa, g, transposed)
-            })
-            .map(|entry| Arc::clone(&entry.packed));
-        if let Some(packed) = found {
+            .find(of)
+            .map(|entry| Arc::clone(&entry.packed))
+    };
+    {
+        let mut entries = entries();
+        entries.retain(|entry| entry.of.strong_count() > 0);
+        if let Some(packed) = found(&entries) {
             return packed;
         }
     }
     let packed = Arc::new(Packed::new(isa, g, Rows::new(weight).slice(), transposed));
     if keep {
         let mut entries = entries();
-        entries.retain(|entry| entry.of.strong_count() > 0);
+        // Another thread may have been faster.
+        if let Some(packed) = found(&entries) {
+            return packed;
+        }
         entries.push(Entry {
             of: Arc::downgrade(&storage),
             start,

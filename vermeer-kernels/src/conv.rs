@@ -225,9 +225,13 @@ pub fn convolve(g: &Geometry, source: &[f32], weights: &Packed, tail: &Tail<'_>)
         weights.layer
     );
     let [inputs, outputs, _] = g.lengths();
-    let reflects = g.edge == Edge::Reflect && (0..2).any(|axis| g.padding[axis] >= g.input[axis]);
+    let continued = |axis: usize| match g.edge {
+        Edge::Zeros => true,
+        Edge::Reflect => g.padding[axis] < g.input[axis],
+        Edge::Replicate => g.input[axis] > 0,
+    };
     assert!(
-        (!transposed || g.edge == Edge::Zeros) && !reflects,
+        (!transposed || g.edge == Edge::Zeros) && continued(0) && continued(1),
         "the edge of {g:?} cannot be computed: gradients know zeros only, and an image reflects \
          fewer pixels than it has"
     );

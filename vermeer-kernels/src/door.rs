@@ -13,6 +13,7 @@ use crate::conv::{self, Geometry, Tail};
 use crate::flex::{Pixels, Rows, dims, from_pixels, from_rows, owned};
 use crate::group_norm::{self, GroupNormalisation};
 use crate::join;
+use crate::likelihood;
 use crate::norm::{self, Channels, Normalisation};
 use crate::pool::{self, Window};
 use crate::update::{self, AdamUpdate};
@@ -179,6 +180,9 @@ pub(crate) trait Door: Backend {
     /// [`join::shuffle`]: `[n, c·r², h, w] → [n, c, r·h, r·w]`, or [`join::unshuffle`], its
     /// inverse.
     fn shuffle(x: FloatTensor<Self>, r: usize, inverse: bool) -> FloatTensor<Self>;
+
+    /// [`likelihood::bernoulli`] of two tensors of one shape.
+    fn bernoulli(logits: FloatTensor<Self>, x: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// The gradients, which need no gradients of their own.
@@ -212,6 +216,12 @@ trait Back: Door {
     fn channels(x: FloatTensor<Self>, first: usize, count: usize) -> FloatTensor<Self>;
     fn enlarge_backward(gradient: FloatTensor<Self>, factor: usize) -> FloatTensor<Self>;
     fn channel_count(x: &FloatTensor<Self>) -> usize;
+    /// The gradients to logits and variables.
+    fn bernoulli_backward(
+        gradient: FloatTensor<Self>,
+        logits: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 2];
 }
 
 /// A normalisation with what it is computed with beside the images.
@@ -336,6 +346,13 @@ impl Door for Flex {
             }
         }
     }
+
+    fn bernoulli(logits: FlexTensor, x: FlexTensor) -> FlexTensor {
+        let shape = logits.layout().shape().clone();
+        let (logits, x) = (Rows::new(logits), Rows::new(x));
+        let y = likelihood::bernoulli(Isa::current(), logits.slice(), x.slice());
+        from_rows(y, shape)
+    }
 }
 
 fn channels(with: &[Rows; 4]) -> Channels<'_> {
@@ -423,6 +440,18 @@ impl Back for Flex {
 
     fn channel_count(x: &FlexTensor) -> usize {
         dims(x)[1]
+    }
+
+    fn bernoulli_backward(
+        gradient: FlexTensor,
+        logits: FlexTensor,
+        x: FlexTensor,
+    ) -> [FlexTensor; 2] {
+        let shape = logits.layout().shape().clone();
+        let [gradient, logits, x] = [gradient, logits, x].map(Rows::new);
+        let (gradient, logits, x) = (gradient.slice(), logits.slice(), x.slice());
+        let (to_logits, to_x) = likelihood::bernoulli_backward(Isa::current(), gradient, logits, x);
+        [to_logits, to_x].map(|numbers| from_rows(numbers, shape.clone()))
     }
 }
 
@@ -558,6 +587,24 @@ impl<B: Back> Backward<B, 1> for Enlarge {
         let gradient = grads.consume::<B>(&ops.node);
         if let [Some(node)] = ops.parents {
             grads.register::<B>(node.id, B::enlarge_backward(gradient, ops.state));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Bernoulli;
+
+impl<B: Back> Backward<B, 2> for Bernoulli {
+    type State = [FloatTensor<B>; 2];
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let [logits, x] = ops.state;
+        let gradients = B::bernoulli_backward(gradient, logits, x);
+        for (node, gradient) in ops.parents.into_iter().zip(gradients) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
         }
     }
 }
@@ -709,6 +756,18 @@ impl<B: Back, C: CheckpointStrategy> Door for Autodiff<B, C> {
                 prep.finish((r, inverse), B::shuffle(x.into_primitive(), r, inverse))
             }
             OpsKind::UnTracked(prep) => prep.finish(B::shuffle(x.into_primitive(), r, inverse)),
+        }
+    }
+
+    fn bernoulli(logits: FloatTensor<Self>, x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let nodes = [logits.node(), x.node()];
+        let (logits, x) = (logits.into_primitive(), x.into_primitive());
+        match Bernoulli.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let state = [logits.clone(), x.clone()];
+                prep.finish(state, B::bernoulli(logits, x))
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::bernoulli(logits, x)),
         }
     }
 }

@@ -27,7 +27,7 @@ fn expect(x: &[f32], images: usize, [gamma, beta]: [&[f32]; 2], options: GroupNo
         beta.len() == c
             && groups > 0
             && c.is_multiple_of(groups)
-            && x.len().is_multiple_of((images * c).max(1)),
+            && x.len().is_multiple_of(images * c),
         "{images} images of {} numbers, {c} scales, {} shifts and {groups} groups do not fit",
         x.len(),
         beta.len()

@@ -16,6 +16,7 @@ mod flex;
 pub mod group_norm;
 mod isa;
 pub mod join;
+pub mod likelihood;
 mod memory;
 pub mod nn;
 pub mod norm;
@@ -30,6 +31,7 @@ pub use conv::{Algorithm, Edge};
 pub use isa::{ISA_VARIABLE, Isa};
 pub use tensor::{
     BatchNormResult, ConvOptions, KERNELS_VARIABLE, Then, adam, add, add_to_pixels, batch_norm,
-    batch_norm_train, concat, conv_transpose2d, conv_transpose2d_then, conv2d, conv2d_then,
-    enlarge, group_norm, leaky_relu, mix, pixel_shuffle, pixel_unshuffle, pool2d, sum_of_squares,
+    batch_norm_train, bernoulli, concat, conv_transpose2d, conv_transpose2d_then, conv2d,
+    conv2d_then, enlarge, group_norm, leaky_relu, mix, pixel_shuffle, pixel_unshuffle, pool2d,
+    sum_of_squares,
 };

@@ -79,7 +79,8 @@ fn keep_pages() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         static ONCE: Once = Once::new();
-        // All results come from the heap, which keeps up to 256 MiB at its end.
+        // Results of the main thread come from the heap whatever their size, and it keeps up to
+        // 256 MiB at its end.
         // SAFETY: `mallopt` sets two numbers of the allocator.
         ONCE.call_once(|| unsafe {
             libc::mallopt(libc::M_MMAP_MAX, 0);

@@ -46,7 +46,8 @@ pub(crate) fn sum(isa: Isa, pixels: usize, width: usize, what: &impl Sum) -> Vec
     total
 }
 
-/// Computes the numbers `from..from + result.len()`; `#[inline(always)]` as above.
+/// Computes the numbers `from..from + result.len()`, all of them, whole pixels at a time; what
+/// `result` holds before has not been written. `#[inline(always)]` as above.
 pub(crate) trait Map: Sync {
     fn write(&self, from: usize, result: &mut [f32]);
     /// What a pixel of `c` numbers takes, in products of a convolution.
@@ -68,6 +69,7 @@ pub(crate) fn map(isa: Isa, len: usize, c: usize, what: &impl Map) -> Vec<f32> {
             self.0.write(self.1, self.2);
         }
     }
+    assert!(len.is_multiple_of(c), "{len} numbers are not pixels of {c}");
     let parts = in_parts(len / c.max(1), 1, what.work(c));
     let fill = |shared: &SharedMut<'_>| {
         parts.into_par_iter().for_each(|(from, to)| {

@@ -64,7 +64,7 @@ pub fn pool(isa: Isa, x: &[f32], n: usize, [h, w, c]: [usize; 3], window: Window
                 padding,
                 take,
             } = self.window;
-            let share = 1.0 / (kernel[0] * kernel[1]) as f32;
+            let count = (kernel[0] * kernel[1]) as f32;
             for (i, y) in result.chunks_exact_mut(c).enumerate() {
                 let pixel = from / c + i;
                 let (image, row, col) = (pixel / (oh * ow), pixel / ow % oh, pixel % ow);
@@ -88,11 +88,14 @@ pub fn pool(isa: Isa, x: &[f32], n: usize, [h, w, c]: [usize; 3], window: Window
                             }
                             Take::Mean => {
                                 for (y, x) in y.iter_mut().zip(x) {
-                                    *y += x * share;
+                                    *y += x;
                                 }
                             }
                         }
                     }
+                }
+                if take == Take::Mean {
+                    y.iter_mut().for_each(|y| *y /= count);
                 }
             }
         }

@@ -57,7 +57,7 @@ fn expect_channels<const N: usize>(x: &Tensor<4>, all: [&Tensor<1>; N]) {
 pub struct ConvOptions {
     /// Step over the input.
     pub stride: [usize; 2],
-    /// Zeros around the input.
+    /// Rows and columns around the input.
     pub padding: [usize; 2],
     /// Distance of the kernel's taps.
     pub dilation: [usize; 2],
@@ -105,6 +105,7 @@ impl From<Activation> for Then {
 impl Then {
     /// Applies it by itself.
     fn apply(self, y: Tensor<4>) -> Tensor<4> {
+        self.expect(y.dims());
         let y = match self.residual {
             Some(residual) => add(y, residual),
             None => y,
@@ -121,6 +122,19 @@ impl Then {
             Activation::Gelu => activation::gelu(y),
             Activation::Tanh => y.tanh(),
             Activation::Sigmoid => activation::sigmoid(y),
+        }
+    }
+
+    fn expect(&self, shape: [usize; 4]) {
+        if let Some(residual) = &self.residual {
+            assert_eq!(residual.dims(), shape, "a residual has the result's shape");
+        }
+        match (&self.slopes, self.activation) {
+            (Some(slopes), _) => {
+                let [len] = slopes.dims();
+                assert_eq!(len, shape[1], "slopes have one number for each channel");
+            }
+            (None, activation) => assert_ne!(activation, Activation::Prelu, "PReLU needs slopes"),
         }
     }
 
@@ -182,7 +196,7 @@ pub fn conv2d_then(
     }
     let ([n, c, h, w], [k, depth, kh, kw]) = (x.dims(), weight.dims());
     expect_groups(c, groups, depth * groups, k, &weight);
-    expect_steps([stride, dilation, [kh, kw]], [kh, kw]);
+    expect_steps(stride, dilation, [kh, kw]);
     let output = Geometry::output_size([h, w], [kh, kw], stride, padding, dilation);
     let g = Geometry {
         n,
@@ -249,7 +263,7 @@ pub fn conv_transpose2d_then(
     }
     let ([n, k, h, w], [inputs, width, kh, kw]) = (x.dims(), weight.dims());
     expect_groups(k, groups, inputs, k, &weight);
-    expect_steps([stride, dilation, [kh, kw]], [kh, kw]);
+    expect_steps(stride, dilation, [kh, kw]);
     let side = |i: usize, size: usize, kernel: usize| {
         let steps = size.checked_sub(1)? * stride[i];
         let whole = steps + dilation[i] * (kernel - 1) + padding_out[i] + 1;
@@ -306,10 +320,9 @@ fn expect_groups(channels: usize, groups: usize, takes: usize, outer: usize, wei
     );
 }
 
-fn expect_steps(steps: [[usize; 2]; 3], [kh, kw]: [usize; 2]) {
-    let [stride, dilation, _] = steps;
+fn expect_steps(stride: [usize; 2], dilation: [usize; 2], [kh, kw]: [usize; 2]) {
     assert!(
-        !steps.concat().contains(&0),
+        ![stride, dilation, [kh, kw]].concat().contains(&0),
         "a kernel of {kh}×{kw} with stride {stride:?} and dilation {dilation:?} has a zero"
     );
 }
@@ -327,13 +340,12 @@ fn convolve(
     let none = |len: usize| Tensor::<1>::zeros([len], (&device, DType::F32));
     let bias = bias.unwrap_or_else(|| none(shape[1]));
     let [len] = bias.dims();
-    assert_eq!(
-        len, shape[1],
-        "a bias has one number for each channel, and so have slopes"
-    );
-    let all = [x.is_autodiff(), weight.is_autodiff(), bias.is_autodiff()];
+    assert_eq!(len, shape[1], "a bias has one number for each channel");
+    let mut gradients = x.is_autodiff() || weight.is_autodiff() || bias.is_autodiff();
+    gradients |= then.residual.as_ref().is_some_and(Tensor::is_autodiff);
+    gradients |= then.slopes.as_ref().is_some_and(Tensor::is_autodiff);
     let foreign = then.types().iter().any(|dtype| *dtype != DType::F32);
-    if all.contains(&true) || foreign {
+    if gradients || foreign {
         let y = Tensor::from_dispatch(Dispatch::convolve(
             x.into_dispatch(),
             weight.into_dispatch(),
@@ -343,15 +355,13 @@ fn convolve(
         ));
         return then.apply(y);
     }
+    then.expect(shape);
     let how = door::Then {
         transposed,
         activation: then.activation,
         has_residual: then.residual.is_some(),
         has_slopes: then.slopes.is_some(),
     };
-    if let Some(residual) = &then.residual {
-        assert_eq!(residual.dims(), shape, "a residual has the result's shape");
-    }
     let residual = then
         .residual
         .unwrap_or_else(|| Tensor::zeros([1; 4], (&device, DType::F32)));
@@ -375,15 +385,35 @@ pub fn leaky_relu(x: Tensor<4>, slope: f64) -> Tensor<4> {
     Tensor::from_dispatch(Dispatch::leak(x.into_dispatch(), slope as f32))
 }
 
+/// −log p(x) of independent Bernoulli variables with logits `l`: `softplus(l) − x·l`, number by
+/// number, stable for any logit.
+///
+/// # Panics
+/// When the two do not have the same shape.
+pub fn bernoulli<const D: usize>(logits: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
+    assert_eq!(logits.dims(), x.dims(), "a logit for each variable");
+    let serve = |t: &Tensor<D>| {
+        on() && t.dtype() == DType::F32 && t.device().without_autodiff() == Device::flex()
+    };
+    if !serve(&logits) || !serve(&x) {
+        let softplus = activation::log_sigmoid(logits.clone().neg()).neg();
+        return softplus.sub(x.mul(logits));
+    }
+    Tensor::from_dispatch(Dispatch::bernoulli(
+        logits.into_dispatch(),
+        x.into_dispatch(),
+    ))
+}
+
 /// `a + b` of two `[n, c, h, w]`, in the layout of a convolution's result.
 ///
 /// # Panics
 /// When the two do not have the same shape.
 pub fn add(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
+    assert_eq!(a.dims(), b.dims(), "a sum is of images of one size");
     if !ours(&a, &[b.dtype()]) {
         return a.add(b);
     }
-    assert_eq!(a.dims(), b.dims(), "a sum is of images of one size");
     Tensor::from_dispatch(Dispatch::add(a.into_dispatch(), b.into_dispatch()))
 }
 
@@ -393,10 +423,10 @@ pub fn add(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
 /// When the two do not have the same images and channels.
 pub fn add_to_pixels(x: Tensor<4>, each: Tensor<2>) -> Tensor<4> {
     let [n, c, _, _] = x.dims();
+    assert_eq!(each.dims(), [n, c], "one number for each image and channel");
     if !ours(&x, &[each.dtype()]) {
         return x.add(each.reshape([n, c, 1, 1]));
     }
-    assert_eq!(each.dims(), [n, c], "one number for each image and channel");
     Tensor::from_dispatch(Dispatch::add_to_pixels(
         x.into_dispatch(),
         each.into_dispatch(),
@@ -438,6 +468,9 @@ pub fn pixel_shuffle(x: Tensor<4>, r: usize) -> Tensor<4> {
         r > 0 && c % (r * r) == 0,
         "{c} channels are not {r}×{r} pixels each"
     );
+    if r == 1 {
+        return x;
+    }
     if !ours(&x, &[]) {
         let c = c / (r * r);
         let x = x.reshape([n, c, r, r, h, w]).permute([0, 1, 4, 2, 5, 3]);
@@ -456,6 +489,9 @@ pub fn pixel_unshuffle(x: Tensor<4>, r: usize) -> Tensor<4> {
         r > 0 && h % r == 0 && w % r == 0,
         "an image of {h}×{w} does not consist of squares of {r}×{r} pixels"
     );
+    if r == 1 {
+        return x;
+    }
     if !ours(&x, &[]) {
         let x = x
             .reshape([n, c, h / r, r, w / r, r])

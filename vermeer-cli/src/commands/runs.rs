@@ -35,7 +35,18 @@ impl Command {
 /// it was killed.
 fn status(run: &RunDir, record: &RunRecord) -> &'static str {
     match record.status {
-        RunStatus::Running if run.lock().is_ok() => "killed",
+        RunStatus::Running if run.is_held() => "running",
+        // It may have ended since its record was read.
+        RunStatus::Running => match RunRecord::read(run).map(|record| record.status) {
+            Ok(RunStatus::Running) | Err(_) => "killed",
+            Ok(ended) => word(ended),
+        },
+        other => word(other),
+    }
+}
+
+fn word(status: RunStatus) -> &'static str {
+    match status {
         RunStatus::Running => "running",
         RunStatus::Finished => "finished",
         RunStatus::Stopped => "stopped",

@@ -51,7 +51,7 @@ impl Edge {
     pub(crate) fn within(self, at: isize, size: usize) -> usize {
         let last = size as isize - 1;
         match self {
-            Self::Reflect => (last - (last - at.abs()).abs()) as usize,
+            Self::Reflect => (last - (last - at.abs()).abs()).clamp(0, last) as usize,
             Self::Zeros | Self::Replicate => at.clamp(0, last) as usize,
         }
     }

@@ -268,7 +268,7 @@ impl Product {
                 (_, 1) => self.all::<S, 12, 1>(rows, a, b, m),
                 (4, 2) => self.all::<S, 12, 2>(rows, a, b, m),
                 (_, 2) => self.all::<S, 6, 2>(rows, a, b, m),
-                (_, 3) => self.all::<S, 8, 3>(rows, a, b, m),
+                (_, 3) => self.all::<S, 6, 3>(rows, a, b, m),
                 _ => self.all::<S, 6, 4>(rows, a, b, m),
             }
         }

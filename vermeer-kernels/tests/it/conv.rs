@@ -148,6 +148,26 @@ fn any_convolution_is_right() {
 }
 
 #[test]
+fn any_filtered_convolution_is_right() {
+    let mut random = Numbers(22);
+    let mut done = 0;
+    while done < 400 {
+        let (kernel, stride) = [(3, 1), (4, 2), (2, 1), (6, 2)][random.between(0, 3)];
+        let groups = random.between(1, 3);
+        let channels = [0; 2].map(|_| groups * random.between(16, 70 / groups.max(2)));
+        let input = [0; 2].map(|_| random.between(1, 13));
+        let padding = [0; 2].map(|_| random.between(0, kernel - 1));
+        let n = random.between(1, 3);
+        let (kernel, stride) = ([kernel; 2], [stride; 2]);
+        let g = geometry(n, input, channels, kernel, stride, padding, [1; 2], groups);
+        if let Some(g) = g {
+            check(&g, &mut random);
+            done += 1;
+        }
+    }
+}
+
+#[test]
 fn tails_follow_the_products() {
     let mut random = Numbers(14);
     let layers = [
@@ -223,42 +243,78 @@ fn tails_follow_the_products() {
 
 #[test]
 fn a_result_depends_neither_on_threads_nor_on_company() {
-    let g = geometry(9, [13, 11], [40, 56], [4, 3], [2, 1], [1; 2], [1; 2], 1).unwrap();
+    let layers = [
+        geometry(9, [13, 11], [40, 56], [4, 3], [2, 1], [1; 2], [1; 2], 1),
+        geometry(9, [13, 11], [40, 56], [3, 3], [1; 2], [1; 2], [1; 2], 1),
+        geometry(9, [14, 10], [40, 56], [4, 4], [2; 2], [1; 2], [1; 2], 1),
+        // More than a million packed numbers, which are multiplied with more tiles at a time, and
+        // more panels than tiles.
+        geometry(9, [5, 4], [192, 200], [3, 3], [1; 2], [1; 2], [1; 2], 1),
+    ];
     let mut random = Numbers(3);
-    let [inputs, outputs, weights] = g.lengths();
-    let (x, y) = (random.signed(inputs), random.signed(outputs));
-    let w = random.signed(weights);
-    for isa in Isa::available() {
-        let all = || {
-            [
-                conv::forward(isa, &g, &x, &w, None),
-                conv::backward(isa, &g, &y, &w, None),
-                conv::weight_gradient(isa, &g, &x, &y),
-            ]
-        };
-        let with = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap();
-            pool.install(all)
-        };
-        let one = with(1);
-        assert!(one == with(2) && one == with(5), "{}", isa.name());
-        // The fifth image alone.
-        let alone = Geometry { n: 1, ..g };
-        let [inputs, outputs, _] = alone.lengths();
-        let x = &x[4 * inputs..5 * inputs];
-        let y = &y[4 * outputs..5 * outputs];
-        assert_eq!(
-            conv::forward(isa, &alone, x, &w, None),
-            one[0][4 * outputs..5 * outputs]
-        );
-        assert_eq!(
-            conv::backward(isa, &alone, y, &w, None),
-            one[1][4 * inputs..5 * inputs]
-        );
+    for g in layers.map(Option::unwrap) {
+        let [inputs, outputs, weights] = g.lengths();
+        let (x, y) = (random.signed(inputs), random.signed(outputs));
+        let w = random.signed(weights);
+        for isa in Isa::available() {
+            let all = || {
+                [
+                    conv::forward(isa, &g, &x, &w, None),
+                    conv::backward(isa, &g, &y, &w, None),
+                    conv::weight_gradient(isa, &g, &x, &y),
+                ]
+            };
+            let with = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new()
+                    .num_threads(threads)
+                    .build()
+                    .unwrap();
+                pool.install(all)
+            };
+            let one = with(1);
+            assert!(one == with(2) && one == with(5), "{} {g:?}", isa.name());
+            // The fifth image alone.
+            let alone = Geometry { n: 1, ..g };
+            let [inputs, outputs, _] = alone.lengths();
+            let x = &x[4 * inputs..5 * inputs];
+            let y = &y[4 * outputs..5 * outputs];
+            assert_eq!(
+                conv::forward(isa, &alone, x, &w, None),
+                one[0][4 * outputs..5 * outputs]
+            );
+            assert_eq!(
+                conv::backward(isa, &alone, y, &w, None),
+                one[1][4 * inputs..5 * inputs]
+            );
+        }
     }
+}
+
+#[test]
+fn a_part_cut_on_the_grid_is_that_of_the_whole() {
+    let whole = geometry(1, [16, 8], [20, 24], [3, 3], [1; 2], [0; 2], [1; 2], 1).unwrap();
+    let part = geometry(1, [10, 8], [20, 24], [3, 3], [1; 2], [0; 2], [1; 2], 1).unwrap();
+    let mut random = Numbers(23);
+    let [inputs, _, weights] = whole.lengths();
+    let (x, w) = (random.signed(inputs), random.signed(weights));
+    let row = 8 * 20;
+    for isa in Isa::available() {
+        let all = conv::forward(isa, &whole, &x, &w, None);
+        let some = conv::forward(isa, &part, &x[4 * row..14 * row], &w, None);
+        let result = whole.output[1] * 24;
+        assert_eq!(some, all[4 * result..12 * result], "{}", isa.name());
+    }
+}
+
+#[test]
+#[should_panic(expected = "reflects fewer pixels than it has")]
+fn an_image_does_not_reflect_more_than_it_has() {
+    let g = geometry(1, [2, 2], [1, 1], [5, 5], [1; 2], [2; 2], [1; 2], 1).unwrap();
+    let g = Geometry {
+        edge: Edge::Reflect,
+        ..g
+    };
+    conv::forward(Isa::current(), &g, &[0.0; 4], &[0.0; 25], None);
 }
 
 #[test]

@@ -7,9 +7,9 @@ use burn::tensor::{Gradients, TensorData, Tolerance, activation, module};
 use vermeer_kernels::group_norm::GroupNormalisation;
 use vermeer_kernels::pool::{Take, Window};
 use vermeer_kernels::{
-    Activation, ConvOptions, Edge, Then, add, add_to_pixels, batch_norm, batch_norm_train, concat,
-    conv_transpose2d, conv2d, conv2d_then, enlarge, group_norm, leaky_relu, pixel_shuffle,
-    pixel_unshuffle, pool2d,
+    Activation, ConvOptions, Edge, Then, add, add_to_pixels, batch_norm, batch_norm_train,
+    bernoulli, concat, conv_transpose2d, conv2d, conv2d_then, enlarge, group_norm, leaky_relu,
+    pixel_shuffle, pixel_unshuffle, pool2d,
 };
 
 use crate::numbers::Numbers;
@@ -271,6 +271,29 @@ fn a_tail_is_the_same_with_gradients_and_without() {
 }
 
 #[test]
+fn gradients_reach_what_follows() {
+    let mut random = Numbers(24);
+    let x = constant(&mut random, [2, 5, 6, 7]).inner();
+    let w = constant(&mut random, [4, 5, 3, 3]).inner();
+    let (residual, slopes) = (tensor(&mut random, [2, 4, 4, 5]), tensor(&mut random, [4]));
+    let then = Then {
+        residual: Some(residual.clone()),
+        slopes: Some(slopes.clone()),
+        activation: Activation::Prelu,
+    };
+    // Only what follows has gradients.
+    let up = |x: Tensor<4>| Tensor::from_inner(x);
+    let y = conv2d(up(x.clone()), up(w.clone()), None, ConvOptions::default());
+    let theirs = activation::prelu(y.add(residual.clone()), slopes.clone());
+    let ours = conv2d_then(up(x), up(w), None, ConvOptions::default(), then);
+    same(ours.to_data(), theirs.to_data());
+    let factor = constant(&mut random, [2, 4, 4, 5]);
+    let both = gradients(ours, theirs, &factor);
+    same_gradient(&both, &residual);
+    same_gradient(&both, &slopes);
+}
+
+#[test]
 fn packed_weights_are_forgotten_with_the_weights() {
     let device = Device::flex();
     let x = Tensor::<4>::ones([1, 16, 5, 5], &device);
@@ -340,9 +363,15 @@ fn edges_continue_the_image() {
     }
     // Without gradients the edge is fused, with them it is copied first.
     let mut random = Numbers(17);
-    for (c, kernel, stride) in [(20, 3, 1), (20, 4, 2), (5, 9, 1), (18, 3, 2)] {
+    for (c, kernel, stride, h, w) in [
+        (20, 3, 1, 9, 11),
+        (20, 3, 1, 2, 3),
+        (20, 4, 2, 9, 11),
+        (5, 9, 1, 9, 11),
+        (18, 3, 2, 9, 11),
+    ] {
         for edge in [Edge::Reflect, Edge::Replicate] {
-            let x = tensor(&mut random, [2, c, 9, 11]);
+            let x = tensor(&mut random, [2, c, h, w]);
             let w = tensor(&mut random, [24, c, kernel, kernel]);
             let options = ConvOptions {
                 stride: [stride; 2],
@@ -374,6 +403,27 @@ fn windows_are_pooled_as_burn_pools_them() {
             same(ours.into_data(), theirs.into_data());
         }
     }
+}
+
+#[test]
+fn bernoulli_losses_are_those_of_burn() {
+    let mut random = Numbers(19);
+    let logits = tensor(&mut random, [3, 1, 9, 8]);
+    let x = tensor(&mut random, [3, 1, 9, 8]);
+    let wide = || logits.clone().mul_scalar(30.0);
+    let share = || x.clone().abs();
+    let theirs = activation::log_sigmoid(wide().neg()).neg();
+    let theirs = theirs.sub(share().mul(wide()));
+    let ours = bernoulli(wide(), share());
+    same(ours.to_data(), theirs.to_data());
+    let factor = constant(&mut random, [3, 1, 9, 8]);
+    let both = gradients(ours, theirs, &factor);
+    same_gradient(&both, &logits);
+    same_gradient(&both, &x);
+    let far = Tensor::<1>::from_floats([-1e30, 1e30, 0.0], &Device::flex());
+    let ones = Tensor::<1>::from_floats([0.0, 1.0, 0.5], &Device::flex());
+    let expected = TensorData::from([0.0f32, 0.0, std::f32::consts::LN_2]);
+    same(bernoulli(far, ones).into_data(), expected);
 }
 
 #[test]

@@ -121,10 +121,18 @@ struct Rrdb {
 impl Rrdb {
     fn new(weights: &mut Weights) -> Self {
         let first = weights.square(3, 64, 3);
-        let mut dense = || {
-            (0..5)
+        let mut dense = || -> Vec<Conv2d> {
+            let mut convs: Vec<_> = (0..5)
                 .map(|i| weights.square(64 + 32 * i, if i < 4 { 32 } else { 64 }, 3))
-                .collect()
+                .collect();
+            // The factor of the residual goes into the weights.
+            let last = convs.pop().expect("five were made");
+            convs.push(Conv2d {
+                weight: last.weight.map(|x| x.mul_scalar(0.2)),
+                bias: last.bias.map(|bias| bias.map(|x| x.mul_scalar(0.2))),
+                ..last
+            });
+            convs
         };
         let blocks = (0..23).map(|_| [dense(), dense(), dense()]).collect();
         Self {
@@ -143,7 +151,7 @@ impl Rrdb {
             let more = conv.forward_then(all.clone(), Activation::LeakyRelu(0.2));
             all = concat(all, more);
         }
-        add(x, convs[4].forward(all).mul_scalar(0.2))
+        convs[4].forward_then(all, residual(x))
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {

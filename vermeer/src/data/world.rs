@@ -208,7 +208,11 @@ impl Source for World {
             location, split, ..
         } = &self.description;
         let mut hasher = Sha256::new();
+        let images = self.len();
         hasher.update(format!("world edition {EDITION}\n{location}\n{split}\n"));
+        if *split == Split::All {
+            hasher.update(format!("{images} images\n"));
+        }
         Ok(format!("{:x}", hasher.finalize()))
     }
 }

@@ -8,7 +8,7 @@ use burn::tensor::activation::{log_sigmoid, sigmoid};
 /// `softplus(l) − x·l`, stable for any logit; `x` in [0, 1]. For greys this is a cross-entropy
 /// and not a normalised likelihood.
 pub fn bernoulli<const D: usize>(logits: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
-    log_sigmoid(logits.clone().neg()).neg().sub(x.mul(logits))
+    vermeer_kernels::bernoulli(logits, x)
 }
 
 /// −log N(x; mean, exp(log_sigma)²), elementwise; the tensors broadcast.

@@ -97,6 +97,11 @@ impl RunDir {
         Ok(lock)
     }
 
+    /// Whether a process writes into the run.
+    pub fn is_held(&self) -> bool {
+        super::lock::is_held(&self.path)
+    }
+
     /// Removes the folder of a run that never came to a checkpoint, after a failed start.
     ///
     /// # Errors

@@ -1,8 +1,10 @@
 //! One writer per run: a lock of the operating system on `.lock`, which dies with its holder.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use fs4::fs_std::FileExt;
 
@@ -34,7 +36,14 @@ impl RunLock {
             .truncate(false)
             .open(&path)
             .map_err(io)?;
-        if !file.try_lock_exclusive().map_err(io)? {
+        // Who only asks whether the run is held, holds it for a moment.
+        let mut attempts = 3;
+        while !file.try_lock_exclusive().map_err(io)? {
+            attempts -= 1;
+            if attempts > 0 {
+                thread::sleep(Duration::from_millis(20));
+                continue;
+            }
             let mut holder = String::new();
             // A holder that has not written its line yet is named only as what it is.
             if file.read_to_string(&mut holder).is_err() || holder.trim().is_empty() {
@@ -49,6 +58,13 @@ impl RunLock {
         writeln!(file, "process {} on {}", std::process::id(), host_name()).map_err(io)?;
         Ok(Self { _file: file })
     }
+}
+
+/// Whether a process holds the lock of a run; nothing is written.
+pub(super) fn is_held(run: &Path) -> bool {
+    // A run without the file, or one that may not be read, tells nothing.
+    File::open(run.join(".lock"))
+        .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// This machine's name, or `localhost` where the system does not tell.
@@ -75,7 +91,9 @@ mod tests {
         let holder = format!("process {} on {}", std::process::id(), host_name());
         assert!(error.to_string().contains(&holder), "{error}");
         assert_eq!(error.exit_code(), 2);
+        assert!(is_held(run.path()));
         drop(first);
+        assert!(!is_held(run.path()));
         let _again = RunLock::acquire(run.path()).unwrap();
     }
 
