@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= target/reference-venv
 
-.PHONY: check check-gpu check-references references bench deny
+.PHONY: check check-gpu check-references references bench bench-kernels deny
 
 # Format, lints, tests, documentation, and that the graphics-card build compiles.
 check:
@@ -33,6 +33,10 @@ $(VENV)/installed: tools/reference/requirements.txt
 # Training steps and sampling beside the PyTorch twins on this machine.
 bench:
 	tools/bench/steps
+
+# The workloads of the kernels beside PyTorch, ONNX Runtime and OpenVINO (tools/bench/requirements.txt).
+bench-kernels:
+	tools/bench/compare
 
 # Licences, advisories and sources of the dependencies (cargo install cargo-deny).
 deny:

@@ -161,7 +161,9 @@ impl Rrdb {
             let inner = block
                 .iter()
                 .fold(x.clone(), |x, dense| Self::dense(dense, x));
-            x = add(x, inner.mul_scalar(0.2));
+            // In the order of memory, which Burn's operations keep only where it is their own.
+            let inner = inner.permute([0, 2, 3, 1]).mul_scalar(0.2);
+            x = add(x, inner.permute([0, 3, 1, 2]));
         }
         let mut x = self.body.forward_then(x, residual(first));
         for up in &self.ups {
