@@ -4,6 +4,8 @@
 //! RAYON_NUM_THREADS=2 cargo bench -p vermeer-kernels [-- FILTER]
 //! ```
 
+#![allow(missing_docs, reason = "criterion's macro makes a public function")]
+
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
