@@ -23,6 +23,13 @@ pub enum Activation {
     Sigmoid,
 }
 
+/// `number` where `z` is positive or no number, `slope · number` elsewhere, 0 for a slope of 0.
+#[inline(always)]
+pub(crate) fn leaky(z: f32, number: f32, slope: f32) -> f32 {
+    let below = if slope == 0.0 { 0.0 } else { slope * number };
+    if z <= 0.0 { below } else { number }
+}
+
 /// eˣ to 3e-7 of its value for −87 ≤ x ≤ 88, beyond which x is taken as the bound: the
 /// polynomial of Cephes' `expf`, written so that the compiler puts it into vectors.
 #[inline(always)]

@@ -98,12 +98,6 @@ impl Geometry {
     /// When a number is larger than memory, a step or a kernel is zero, or the groups do not
     /// divide the channels.
     pub fn lengths(&self) -> [usize; 3] {
-        let product = |sizes: &[usize]| {
-            let all = sizes
-                .iter()
-                .try_fold(1usize, |all, size| all.checked_mul(*size));
-            all.unwrap_or_else(|| panic!("a tensor of {self:?} is larger than memory"))
-        };
         let steps = [self.kernel, self.stride, self.dilation].concat();
         assert!(
             !steps.contains(&0) && self.groups > 0,
@@ -113,7 +107,7 @@ impl Geometry {
             self.c.is_multiple_of(self.groups) && self.k.is_multiple_of(self.groups),
             "the groups of {self:?} do not divide the channels"
         );
-        let image = |[h, w]: [usize; 2], channels: usize| product(&[self.n, h, w, channels]);
+        let image = |[h, w]: [usize; 2], channels: usize| self.product(&[self.n, h, w, channels]);
         [
             image(self.input, self.c),
             image(self.output, self.k),
@@ -123,7 +117,10 @@ impl Geometry {
 
     /// Numbers in the weight.
     fn weights(&self) -> usize {
-        let sizes = [self.k, self.c / self.groups.max(1), self.taps()];
+        self.product(&[self.k, self.c / self.groups.max(1), self.taps()])
+    }
+
+    fn product(&self, sizes: &[usize]) -> usize {
         let all = sizes
             .iter()
             .try_fold(1usize, |all, size| all.checked_mul(*size));

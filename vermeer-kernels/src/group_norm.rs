@@ -12,7 +12,7 @@
 use rayon::prelude::*;
 
 use crate::Isa;
-use crate::activation::{Activation, sigmoid, silu};
+use crate::activation::{Activation, leaky, sigmoid, silu};
 use crate::memory::{SharedMut, written};
 use crate::simd::{Kernel, Simd};
 
@@ -55,13 +55,6 @@ impl GroupNormalisation {
         use Activation::{Identity, LeakyRelu, Relu, Silu};
         matches!(self.activation, Identity | Relu | LeakyRelu(_) | Silu)
     }
-}
-
-/// `x` where it is positive or no number, else `slope · x`, 0 for a slope of 0.
-#[inline(always)]
-fn leaky(x: f32, slope: f32) -> f32 {
-    let below = if slope == 0.0 { 0.0 } else { slope * x };
-    if x <= 0.0 { below } else { x }
 }
 
 /// Mean and 1/√(variance + ε) of one image, for each channel those of its group.
@@ -142,8 +135,10 @@ impl Kernel for Forward<'_> {
             }
             match self.options.activation {
                 Activation::Silu => y.iter_mut().for_each(|y| *y = silu(*y)),
-                Activation::Relu => y.iter_mut().for_each(|y| *y = leaky(*y, 0.0)),
-                Activation::LeakyRelu(slope) => y.iter_mut().for_each(|y| *y = leaky(*y, slope)),
+                Activation::Relu => y.iter_mut().for_each(|y| *y = leaky(*y, *y, 0.0)),
+                Activation::LeakyRelu(slope) => {
+                    y.iter_mut().for_each(|y| *y = leaky(*y, *y, slope))
+                }
                 _ => (),
             }
         }

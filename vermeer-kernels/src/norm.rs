@@ -9,14 +9,8 @@
 )]
 
 use crate::Isa;
+use crate::activation::leaky;
 use crate::pixelwise::{Map, Sum, map, sum};
-
-/// `number` where `z` is positive or no number, `slope · number` elsewhere, 0 for a slope of 0.
-#[inline(always)]
-fn leaky(z: f32, number: f32, slope: f32) -> f32 {
-    let below = if slope == 0.0 { 0.0 } else { slope * number };
-    if z <= 0.0 { below } else { number }
-}
 
 fn narrow(values: Vec<f64>) -> Vec<f32> {
     values.into_iter().map(|x| x as f32).collect()

@@ -138,6 +138,14 @@ impl Then {
         }
     }
 
+    /// Whether gradients may flow to the convolution or to what follows.
+    fn tracked(&self, x: &Tensor<4>, weight: &Tensor<4>, bias: Option<&Tensor<1>>) -> bool {
+        let vectors = [bias, self.slopes.as_ref()];
+        let images = [Some(x), Some(weight), self.residual.as_ref()];
+        vectors.into_iter().flatten().any(Tensor::is_autodiff)
+            || images.into_iter().flatten().any(Tensor::is_autodiff)
+    }
+
     fn types(&self) -> Vec<DType> {
         let residual = self.residual.as_ref().map(Tensor::dtype);
         let slopes = self.slopes.as_ref().map(Tensor::dtype);
@@ -180,7 +188,7 @@ pub fn conv2d_then(
         edge,
     } = options;
     let kernels = ours(&x, &types(&weight, bias.as_ref()));
-    let gradients = x.is_autodiff() || weight.is_autodiff();
+    let gradients = then.tracked(&x, &weight, bias.as_ref());
     if edge != Edge::Zeros && (!kernels || gradients) {
         let x = pad(x, padding, edge);
         let options = ConvOptions {
@@ -341,9 +349,7 @@ fn convolve(
     let bias = bias.unwrap_or_else(|| none(shape[1]));
     let [len] = bias.dims();
     assert_eq!(len, shape[1], "a bias has one number for each channel");
-    let mut gradients = x.is_autodiff() || weight.is_autodiff() || bias.is_autodiff();
-    gradients |= then.residual.as_ref().is_some_and(Tensor::is_autodiff);
-    gradients |= then.slopes.as_ref().is_some_and(Tensor::is_autodiff);
+    let gradients = then.tracked(&x, &weight, Some(&bias));
     let foreign = then.types().iter().any(|dtype| *dtype != DType::F32);
     if gradients || foreign {
         let y = Tensor::from_dispatch(Dispatch::convolve(

@@ -39,7 +39,7 @@ const BATCH: usize = 64;
 const FRAMES: usize = 32;
 const FRAME_MS: u32 = 80;
 
-/// Make a data set, train on it, sample, and report, in about a minute.
+/// Make a data set, train on it, sample, and report, in less than a minute.
 ///
 /// A second demonstration goes to runs/demo-2.
 #[derive(clap::Args)]

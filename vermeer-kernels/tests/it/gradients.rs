@@ -361,6 +361,17 @@ fn edges_continue_the_image() {
             TensorData::new(expected.to_vec(), [1, 1, 1, 7]),
         );
     }
+    // Gradients to the bias alone pass an edge, too.
+    let bias = tensor(&mut Numbers(25), [1]);
+    let options = ConvOptions {
+        padding: [0, 2],
+        edge: Edge::Reflect,
+        ..ConvOptions::default()
+    };
+    let up = |x: &Tensor<4>| Tensor::from_inner(x.clone());
+    let y = conv2d(up(&row), up(&one), Some(bias.clone()), options);
+    let gradient = bias.grad(&y.sum().backward()).expect("a gradient");
+    same(gradient.into_data(), TensorData::from([7.0f32]));
     // Without gradients the edge is fused, with them it is copied first.
     let mut random = Numbers(17);
     for (c, kernel, stride, h, w) in [
