@@ -62,23 +62,21 @@ impl Geometry {
         (self.c / self.groups, self.k / self.groups)
     }
 
-    fn input_plane(&self, group: usize) -> Plane {
-        let (c, _) = self.group();
+    fn input_plane(&self) -> Plane {
         Plane {
             size: self.input,
             pitch: self.c,
-            first: group * c,
-            channels: c,
+            first: 0,
+            channels: self.c,
         }
     }
 
-    fn output_plane(&self, group: usize) -> Plane {
-        let (_, k) = self.group();
+    fn output_plane(&self) -> Plane {
         Plane {
             size: self.output,
             pitch: self.k,
-            first: group * k,
-            channels: k,
+            first: 0,
+            channels: self.k,
         }
     }
 
@@ -213,6 +211,101 @@ impl Packed {
 /// # Panics
 /// When a length is not the one `g` says, or the weights were packed for another layer.
 pub fn convolve(g: &Geometry, source: &[f32], weights: &Packed, tail: &Tail<'_>) -> Vec<f32> {
+    let transposed = weights.transposed;
+    let [inputs, outputs, _] = g.lengths();
+    let (from, to) = match transposed {
+        false => (inputs, outputs),
+        true => (outputs, inputs),
+    };
+    g.expect([
+        (source.len(), from),
+        (tail.residual.map_or(to, <[f32]>::len), to),
+    ]);
+    let (planes, results) = match transposed {
+        false => (g.input_plane(), g.output_plane()),
+        true => (g.output_plane(), g.input_plane()),
+    };
+    #[allow(unsafe_code, reason = "a result is written before it is read")]
+    // SAFETY: the planes are those of slices of these lengths; the phases cover all pixels and the
+    // groups all channels.
+    unsafe {
+        written(to, |result| {
+            compute(
+                g,
+                (source.as_ptr(), planes),
+                weights,
+                tail,
+                (result, results),
+            );
+        })
+    }
+}
+
+/// As [`convolve`], into the channels `first..first + k` of `images` `[n, oh, ow, pitch]`, from a
+/// source of its own or, without one, from the first `c` of those channels.
+///
+/// # Panics
+/// As [`convolve`]; when the channels do not lie in the images, or a convolution of the images'
+/// own channels changes their size or writes where it reads.
+pub fn convolve_into(
+    g: &Geometry,
+    source: Option<&[f32]>,
+    weights: &Packed,
+    tail: &Tail<'_>,
+    images: &mut [f32],
+    [first, pitch]: [usize; 2],
+) {
+    assert!(!weights.transposed && tail.residual.is_none());
+    let pixels = g.product(&[g.n, g.output[0], g.output[1]]);
+    g.expect([(images.len(), g.product(&[pixels, pitch]))]);
+    let [inputs, ..] = g.lengths();
+    assert!(
+        first + g.k <= pitch,
+        "{} channels from {first} do not lie in {pitch}",
+        g.k
+    );
+    let result = SharedMut::new(images);
+    let source = match source {
+        Some(source) => {
+            g.expect([(source.len(), inputs)]);
+            (source.as_ptr(), g.input_plane())
+        }
+        None => {
+            assert!(
+                g.c <= first && g.input == g.output,
+                "{g:?} does not fit beside its own source"
+            );
+            let plane = Plane {
+                pitch,
+                ..g.input_plane()
+            };
+            (result.pointer().cast_const(), plane)
+        }
+    };
+    let results = Plane {
+        pitch,
+        first,
+        ..g.output_plane()
+    };
+    #[allow(unsafe_code, reason = "source and result may lie in one slice")]
+    // SAFETY: the planes lie in the slices, and no channel is both read and written.
+    unsafe {
+        compute(g, source, weights, tail, (&result, results));
+    }
+}
+
+/// Computes every phase and group.
+///
+/// # Safety
+/// Source and result must be as large as their planes say, and what is written may not be read.
+#[allow(unsafe_code, reason = "source and result may lie in one slice")]
+unsafe fn compute(
+    g: &Geometry,
+    (source, source_plane): (*const f32, Plane),
+    weights: &Packed,
+    tail: &Tail<'_>,
+    (result, result_plane): (&SharedMut<'_>, Plane),
+) {
     let Packed {
         isa, transposed, ..
     } = *weights;
@@ -221,7 +314,6 @@ pub fn convolve(g: &Geometry, source: &[f32], weights: &Packed, tail: &Tail<'_>)
         "weights of {:?} do not serve {g:?}",
         weights.layer
     );
-    let [inputs, outputs, _] = g.lengths();
     let continued = |axis: usize| match g.edge {
         Edge::Zeros => true,
         Edge::Reflect => g.padding[axis] < g.input[axis],
@@ -232,14 +324,7 @@ pub fn convolve(g: &Geometry, source: &[f32], weights: &Packed, tail: &Tail<'_>)
         "the edge of {g:?} cannot be computed: gradients know zeros only, and an image reflects \
          fewer pixels than it has"
     );
-    let (from, to, channels) = match transposed {
-        false => (inputs, outputs, g.k),
-        true => (outputs, inputs, g.c),
-    };
-    g.expect([
-        (source.len(), from),
-        (tail.residual.map_or(to, <[f32]>::len), to),
-    ]);
+    let channels = result_plane.channels;
     for numbers in [tail.bias, tail.slopes].into_iter().flatten() {
         assert_eq!(
             numbers.len(),
@@ -252,39 +337,27 @@ pub fn convolve(g: &Geometry, source: &[f32], weights: &Packed, tail: &Tail<'_>)
         "PReLU needs slopes"
     );
     let phases = g.phases(transposed);
-    #[allow(unsafe_code, reason = "a result is written before it is read")]
-    // SAFETY: the phases cover all pixels and the groups all channels.
-    unsafe {
-        written(to, |result| {
-            for (phase, parts) in phases.iter().zip(&weights.parts) {
-                for (group, part) in parts.iter().enumerate() {
-                    let planes = [g.input_plane(group), g.output_plane(group)];
-                    let [source_plane, result_plane] = match transposed {
-                        false => planes,
-                        true => [planes[1], planes[0]],
-                    };
-                    let work = Work {
-                        isa,
-                        n: g.n,
-                        phase,
-                        source: (source, source_plane),
-                        edge: g.edge,
-                        tail,
-                        result: (result, result_plane),
-                    };
-                    match part {
-                        Part::Direct(weights) => gather(&work, weights),
-                        Part::Four(lattices, filters) => {
-                            winograd::<Four>(&work, lattices, filters);
-                        }
-                        Part::FourOfTwo(lattices, filters) => {
-                            winograd::<FourOfTwo>(&work, lattices, filters);
-                        }
-                        Part::Two(lattices, filters) => winograd::<Two>(&work, lattices, filters),
-                    }
+    for (phase, parts) in phases.iter().zip(&weights.parts) {
+        for (group, part) in parts.iter().enumerate() {
+            let work = Work {
+                isa,
+                n: g.n,
+                phase,
+                source: (source, source_plane.group(group, g.groups)),
+                edge: g.edge,
+                tail,
+                result: (result, result_plane.group(group, g.groups)),
+                group,
+            };
+            match part {
+                Part::Direct(weights) => gather(&work, weights),
+                Part::Four(lattices, filters) => winograd::<Four>(&work, lattices, filters),
+                Part::FourOfTwo(lattices, filters) => {
+                    winograd::<FourOfTwo>(&work, lattices, filters);
                 }
+                Part::Two(lattices, filters) => winograd::<Two>(&work, lattices, filters),
             }
-        })
+        }
     }
 }
 
@@ -332,22 +405,19 @@ struct Work<'a> {
     isa: Isa,
     n: usize,
     phase: &'a Phase,
-    source: (&'a [f32], Plane),
+    source: (*const f32, Plane),
     edge: Edge,
     tail: &'a Tail<'a>,
     result: (&'a SharedMut<'a>, Plane),
+    group: usize,
 }
 
 impl Work<'_> {
     /// The tail for this group.
     fn finish(&self) -> Finish {
         let (lanes, most) = self.isa.shape();
-        let (
-            result,
-            Plane {
-                first, channels, ..
-            },
-        ) = self.result;
+        let (result, Plane { channels, .. }) = self.result;
+        let first = self.group * channels;
         Finish::new(self.tail, result.pointer(), first, channels, lanes * most)
     }
 }
@@ -364,8 +434,8 @@ pub fn weight_gradient(isa: Isa, g: &Geometry, input: &[f32], output: &[f32]) ->
     let phase = g.forward_phase();
     let size = (weights / g.groups).max(1);
     for (group, gradient) in result.chunks_mut(size).enumerate() {
-        let input = (input, g.input_plane(group));
-        let output = (output, g.output_plane(group));
+        let input = (input, g.input_plane().group(group, g.groups));
+        let output = (output, g.output_plane().group(group, g.groups));
         match g.plan(&phase) {
             Plan::Direct => weight::weight_gradient(isa, g.n, &phase, input, output, gradient),
             Plan::Four(all) => {

@@ -33,6 +33,20 @@ pub(crate) trait Use: Backend {
         how: Then,
     ) -> FloatTensor<Self>;
 
+    /// [`conv::convolve_into`] of `images` `[n, oh, ow, pitch]`, from `x` unless `how.own`.
+    fn convolve_into(
+        images: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        slopes: FloatTensor<Self>,
+        g: Geometry,
+        how: Place,
+    ) -> FloatTensor<Self>;
+
+    /// [`join::put`] of `x` `[n, c, h, w]` into `images` `[n, h, w, pitch]` from `first` on.
+    fn put(images: FloatTensor<Self>, x: FloatTensor<Self>, first: usize) -> FloatTensor<Self>;
+
     /// [`pool::pool`]: `[n, c, h, w] → [n, c, oh, ow]`.
     fn pool(x: FloatTensor<Self>, window: Window) -> FloatTensor<Self>;
 
@@ -61,6 +75,17 @@ pub(crate) struct Then {
     pub(crate) has_slopes: bool,
 }
 
+/// How a convolution goes on whose result joins other channels.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// The first channel of the result.
+    pub(crate) first: usize,
+    /// Whether it reads the channels before.
+    pub(crate) own: bool,
+    pub(crate) activation: Activation,
+    pub(crate) has_slopes: bool,
+}
+
 impl Use for Flex {
     fn convolve_then(
         x: FlexTensor,
@@ -83,6 +108,45 @@ impl Use for Flex {
         };
         let y = conv::convolve(&g, x.slice(), &packed, &tail);
         from_pixels(y, g.result(how.transposed))
+    }
+
+    fn convolve_into(
+        images: FlexTensor,
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        slopes: FlexTensor,
+        g: Geometry,
+        how: Place,
+    ) -> FlexTensor {
+        let packed = cache::packed(Isa::current(), &g, weight, false);
+        let bias = Rows::new(bias);
+        let slopes = how.has_slopes.then(|| Rows::new(slopes));
+        let x = (!how.own).then(|| Pixels::new(x));
+        let tail = Tail {
+            bias: Some(bias.slice()),
+            slopes: slopes.as_ref().map(Rows::slice),
+            activation: how.activation,
+            ..Tail::default()
+        };
+        let mut images = owned(images);
+        let pitch = dims(&images)[3];
+        let source = x.as_ref().map(Pixels::slice);
+        let place = [how.first, pitch];
+        conv::convolve_into(&g, source, &packed, &tail, images.storage_mut(), place);
+        images
+    }
+
+    fn put(images: FlexTensor, x: FlexTensor, first: usize) -> FlexTensor {
+        let mut images = owned(images);
+        let (c, pitch) = (dims(&x)[1], dims(&images)[3]);
+        join::put(
+            Pixels::new(x).slice(),
+            c,
+            images.storage_mut(),
+            [first, pitch],
+        );
+        images
     }
 
     fn pool(x: FlexTensor, window: Window) -> FlexTensor {
@@ -165,8 +229,8 @@ pub(crate) trait Door: Backend {
     /// `x` where positive, else `slope · x`, in the layout of a convolution's result.
     fn leak(x: FloatTensor<Self>, slope: f32) -> FloatTensor<Self>;
 
-    /// The sum of two `[n, c, h, w]`.
-    fn add(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// `a + factor · b` of two `[n, c, h, w]`.
+    fn add(a: FloatTensor<Self>, b: FloatTensor<Self>, factor: f32) -> FloatTensor<Self>;
 
     /// [`join::add_to_pixels`] of `[n, c, h, w]` and `[n, c]`.
     fn add_to_pixels(x: FloatTensor<Self>, each: FloatTensor<Self>) -> FloatTensor<Self>;
@@ -216,6 +280,7 @@ trait Back: Door {
     fn channels(x: FloatTensor<Self>, first: usize, count: usize) -> FloatTensor<Self>;
     fn enlarge_backward(gradient: FloatTensor<Self>, factor: usize) -> FloatTensor<Self>;
     fn channel_count(x: &FloatTensor<Self>) -> usize;
+    fn scale(x: FloatTensor<Self>, factor: f32) -> FloatTensor<Self>;
     /// The gradients to logits and variables.
     fn bernoulli_backward(
         gradient: FloatTensor<Self>,
@@ -303,10 +368,11 @@ impl Door for Flex {
         from_pixels(y, shape)
     }
 
-    fn add(a: FlexTensor, b: FlexTensor) -> FlexTensor {
+    fn add(a: FlexTensor, b: FlexTensor, factor: f32) -> FlexTensor {
         let shape = dims(&a);
         let (a, b) = (Pixels::new(a), Pixels::new(b));
-        from_pixels(join::add(Isa::current(), a.slice(), b.slice()), shape)
+        let y = join::add(Isa::current(), a.slice(), b.slice(), factor);
+        from_pixels(y, shape)
     }
 
     fn add_to_pixels(x: FlexTensor, each: FlexTensor) -> FlexTensor {
@@ -442,6 +508,12 @@ impl Back for Flex {
         dims(x)[1]
     }
 
+    fn scale(x: FlexTensor, factor: f32) -> FlexTensor {
+        let shape = dims(&x);
+        let y = join::scale(Isa::current(), Pixels::new(x).slice(), factor);
+        from_pixels(y, shape)
+    }
+
     fn bernoulli_backward(
         gradient: FlexTensor,
         logits: FlexTensor,
@@ -543,7 +615,8 @@ struct Join;
 
 #[derive(Clone, Debug)]
 enum Joined {
-    Sum,
+    /// The second counts so many times.
+    Sum(f32),
     SumToPixels,
     /// So many channels come from the first.
     Concat(usize),
@@ -558,7 +631,8 @@ impl<B: Back> Backward<B, 2> for Join {
         if let Some(node) = b {
             let gradient = gradient.clone();
             let gradient = match ops.state {
-                Joined::Sum => gradient,
+                Joined::Sum(1.0) => gradient,
+                Joined::Sum(factor) => B::scale(gradient, factor),
                 Joined::SumToPixels => B::sum_of_pixels(gradient),
                 Joined::Concat(first) => {
                     let count = B::channel_count(&gradient) - first;
@@ -569,7 +643,7 @@ impl<B: Back> Backward<B, 2> for Join {
         }
         if let Some(node) = a {
             let gradient = match ops.state {
-                Joined::Sum | Joined::SumToPixels => gradient,
+                Joined::Sum(_) | Joined::SumToPixels => gradient,
                 Joined::Concat(first) => B::channels(gradient, 0, first),
             };
             grads.register::<B>(node.id, gradient);
@@ -632,7 +706,7 @@ fn joined<B: Back, C: CheckpointStrategy>(
     let nodes = [a.node(), b.node()];
     let (a, b) = (a.into_primitive(), b.into_primitive());
     let y = match how {
-        Joined::Sum => B::add(a, b),
+        Joined::Sum(factor) => B::add(a, b, factor),
         Joined::SumToPixels => B::add_to_pixels(a, b),
         Joined::Concat(_) => B::concat(a, b),
     };
@@ -730,8 +804,8 @@ impl<B: Back, C: CheckpointStrategy> Door for Autodiff<B, C> {
         }
     }
 
-    fn add(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
-        joined::<B, C>(a, b, Joined::Sum)
+    fn add(a: FloatTensor<Self>, b: FloatTensor<Self>, factor: f32) -> FloatTensor<Self> {
+        joined::<B, C>(a, b, Joined::Sum(factor))
     }
 
     fn add_to_pixels(x: FloatTensor<Self>, each: FloatTensor<Self>) -> FloatTensor<Self> {

@@ -1,24 +1,64 @@
 //! What joins the branches and the sizes of a network, for channels-last `f32` images: sums,
 //! concatenations of channels, enlargement, and channels as pixels.
 
+use rayon::prelude::*;
+
 use crate::Isa;
 use crate::pixelwise::{Map, map};
 
-/// `a + b` of every number.
-pub fn add(isa: Isa, a: &[f32], b: &[f32]) -> Vec<f32> {
-    struct Add<'a>(&'a [f32], &'a [f32]);
+/// `a + factor · b` of every number.
+///
+/// # Panics
+/// When the two are not of one size.
+pub fn add(isa: Isa, a: &[f32], b: &[f32], factor: f32) -> Vec<f32> {
+    struct Add<'a>(&'a [f32], &'a [f32], f32);
     impl Map for Add<'_> {
         #[inline(always)]
         fn write(&self, from: usize, result: &mut [f32]) {
             let part = from..from + result.len();
             let (a, b) = (&self.0[part.clone()], &self.1[part]);
             for ((y, a), b) in result.iter_mut().zip(a).zip(b) {
-                *y = a + b;
+                *y = a + self.2 * b;
             }
         }
     }
     assert_eq!(a.len(), b.len(), "a sum is of images of one size");
-    map(isa, a.len(), 1, &Add(a, b))
+    map(isa, a.len(), 1, &Add(a, b, factor))
+}
+
+/// `factor · x` of every number.
+pub fn scale(isa: Isa, x: &[f32], factor: f32) -> Vec<f32> {
+    struct Scale<'a>(&'a [f32], f32);
+    impl Map for Scale<'_> {
+        #[inline(always)]
+        fn write(&self, from: usize, result: &mut [f32]) {
+            let x = &self.0[from..from + result.len()];
+            for (y, x) in result.iter_mut().zip(x) {
+                *y = self.1 * x;
+            }
+        }
+    }
+    map(isa, x.len(), 1, &Scale(x, factor))
+}
+
+/// Copies `x` `[n, h, w, c]` to the channels from `first` on of `images` `[n, h, w, pitch]`.
+///
+/// # Panics
+/// When the two do not have the same pixels, or the channels do not lie in the images.
+pub fn put(x: &[f32], c: usize, images: &mut [f32], [first, pitch]: [usize; 2]) {
+    assert!(
+        c > 0 && first + c <= pitch && x.len() / c * pitch == images.len(),
+        "{} numbers of {c} channels do not fit {} of {pitch} from {first} on",
+        x.len(),
+        images.len()
+    );
+    const PIXELS: usize = 1024;
+    let parts = images.par_chunks_mut(PIXELS * pitch);
+    parts.zip(x.par_chunks(PIXELS * c)).for_each(|(images, x)| {
+        for (pixel, x) in images.chunks_exact_mut(pitch).zip(x.chunks_exact(c)) {
+            pixel[first..first + c].copy_from_slice(x);
+        }
+    });
 }
 
 /// `x` `[n, pixels, c]` plus `each` `[n, c]` at every pixel.

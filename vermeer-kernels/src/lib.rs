@@ -23,15 +23,17 @@ pub mod norm;
 mod pixelwise;
 pub mod pool;
 mod simd;
+mod stack;
 mod tensor;
 pub mod update;
 
 pub use activation::Activation;
 pub use conv::{Algorithm, Edge};
 pub use isa::{ISA_VARIABLE, Isa};
+pub use stack::Stack;
 pub use tensor::{
-    BatchNormResult, ConvOptions, KERNELS_VARIABLE, Then, adam, add, add_to_pixels, batch_norm,
-    batch_norm_train, bernoulli, concat, conv_transpose2d, conv_transpose2d_then, conv2d,
-    conv2d_then, enlarge, group_norm, leaky_relu, mix, pixel_shuffle, pixel_unshuffle, pool2d,
-    sum_of_squares,
+    BatchNormResult, ConvOptions, KERNELS_VARIABLE, Then, adam, add, add_scaled, add_to_pixels,
+    batch_norm, batch_norm_train, bernoulli, concat, conv_transpose2d, conv_transpose2d_then,
+    conv2d, conv2d_then, enlarge, group_norm, leaky_relu, mix, pixel_shuffle, pixel_unshuffle,
+    pool2d, sum_of_squares,
 };

@@ -21,7 +21,7 @@ use crate::update::AdamUpdate;
 pub const KERNELS_VARIABLE: &str = "VERMEER_KERNELS";
 
 /// Whether these kernels compute with `x` and numbers of the types of `others`.
-fn ours(x: &Tensor<4>, others: &[DType]) -> bool {
+pub(crate) fn ours(x: &Tensor<4>, others: &[DType]) -> bool {
     on() && x.dtype() == DType::F32
         && others.iter().all(|dtype| *dtype == DType::F32)
         && x.device().without_autodiff() == Device::flex()
@@ -37,7 +37,7 @@ fn on() -> bool {
     })
 }
 
-fn types(weight: &Tensor<4>, bias: Option<&Tensor<1>>) -> Vec<DType> {
+pub(crate) fn types(weight: &Tensor<4>, bias: Option<&Tensor<1>>) -> Vec<DType> {
     let bias = bias.map(Tensor::dtype);
     [weight.dtype()].into_iter().chain(bias).collect()
 }
@@ -139,7 +139,12 @@ impl Then {
     }
 
     /// Whether gradients may flow to the convolution or to what follows.
-    fn tracked(&self, x: &Tensor<4>, weight: &Tensor<4>, bias: Option<&Tensor<1>>) -> bool {
+    pub(crate) fn tracked(
+        &self,
+        x: &Tensor<4>,
+        weight: &Tensor<4>,
+        bias: Option<&Tensor<1>>,
+    ) -> bool {
         let vectors = [bias, self.slopes.as_ref()];
         let images = [Some(x), Some(weight), self.residual.as_ref()];
         vectors.into_iter().flatten().any(Tensor::is_autodiff)
@@ -184,8 +189,8 @@ pub fn conv2d_then(
         padding,
         dilation,
         groups,
-        algorithm,
         edge,
+        ..
     } = options;
     let kernels = ours(&x, &types(&weight, bias.as_ref()));
     let gradients = then.tracked(&x, &weight, bias.as_ref());
@@ -202,11 +207,29 @@ pub fn conv2d_then(
         let options = BurnConvOptions::new(stride, padding, dilation, groups);
         return then.apply(module::conv2d(x, weight, bias, options));
     }
-    let ([n, c, h, w], [k, depth, kh, kw]) = (x.dims(), weight.dims());
-    expect_groups(c, groups, depth * groups, k, &weight);
+    let g = geometry(x.dims(), &weight, options);
+    convolve(x, weight, bias, g, false, then)
+}
+
+/// The sizes of a convolution of images `[n, c, h, w]`.
+pub(crate) fn geometry(
+    [n, c, h, w]: [usize; 4],
+    weight: &Tensor<4>,
+    options: ConvOptions,
+) -> Geometry {
+    let ConvOptions {
+        stride,
+        padding,
+        dilation,
+        groups,
+        algorithm,
+        edge,
+    } = options;
+    let [k, depth, kh, kw] = weight.dims();
+    expect_groups(c, groups, depth * groups, k, weight);
     expect_steps(stride, dilation, [kh, kw]);
     let output = Geometry::output_size([h, w], [kh, kw], stride, padding, dilation);
-    let g = Geometry {
+    Geometry {
         n,
         input: [h, w],
         output: output.unwrap_or_else(|| {
@@ -221,8 +244,7 @@ pub fn conv2d_then(
         groups,
         algorithm,
         edge,
-    };
-    convolve(x, weight, bias, g, false, then)
+    }
 }
 
 /// `[n, k, h, w], [k, c / groups, kh, kw] → [n, c, oh, ow]`,
@@ -416,11 +438,25 @@ pub fn bernoulli<const D: usize>(logits: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
 /// # Panics
 /// When the two do not have the same shape.
 pub fn add(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
+    add_scaled(a, b, 1.0)
+}
+
+/// `a + factor · b` of two `[n, c, h, w]`, in the layout of a convolution's result.
+///
+/// # Panics
+/// When the two do not have the same shape.
+pub fn add_scaled(a: Tensor<4>, b: Tensor<4>, factor: f64) -> Tensor<4> {
     assert_eq!(a.dims(), b.dims(), "a sum is of images of one size");
     if !ours(&a, &[b.dtype()]) {
+        let b = if factor == 1.0 {
+            b
+        } else {
+            b.mul_scalar(factor)
+        };
         return a.add(b);
     }
-    Tensor::from_dispatch(Dispatch::add(a.into_dispatch(), b.into_dispatch()))
+    let (a, b) = (a.into_dispatch(), b.into_dispatch());
+    Tensor::from_dispatch(Dispatch::add(a, b, factor as f32))
 }
 
 /// `[n, c, h, w]` plus `[n, c]` at every pixel.

@@ -35,6 +35,18 @@ pub(crate) struct Plane {
     pub(crate) channels: usize,
 }
 
+impl Plane {
+    /// The channels of one group of several.
+    pub(super) fn group(self, group: usize, groups: usize) -> Self {
+        let channels = self.channels / groups;
+        Self {
+            first: self.first + group * channels,
+            channels,
+            ..self
+        }
+    }
+}
+
 /// A result of so few channels that a vector is better filled with those of the source.
 const FEW: usize = 4;
 
@@ -77,8 +89,9 @@ pub(super) fn gather(work: &Work<'_>, weights: &Weights) {
     let (lanes, _) = isa.shape();
     let (channels, depth) = (result_plane.channels, source_plane.channels);
     let task = Task {
+        runs: Run::all(phase, &source_plane),
         phase,
-        source: source.as_ptr() as usize,
+        source: source as usize,
         source_plane,
         finish: &work.finish(),
         edge: work.edge,
@@ -96,7 +109,37 @@ pub(super) fn gather(work: &Work<'_>, weights: &Weights) {
         });
 }
 
+/// Taps that read neighbours in a row of the source.
+struct Run {
+    dy: isize,
+    /// Of the first.
+    dx: isize,
+    taps: usize,
+}
+
+impl Run {
+    /// The taps of a phase, in order, as runs; where pixels do not lie side by side, of one tap.
+    fn all(phase: &Phase, plane: &Plane) -> Vec<Self> {
+        let mut runs: Vec<Self> = vec![];
+        let dense = plane.pitch == plane.channels;
+        for tap in &phase.taps {
+            match runs.last_mut() {
+                Some(run) if dense && (run.dy, run.dx + run.taps as isize) == (tap.dy, tap.dx) => {
+                    run.taps += 1;
+                }
+                _ => runs.push(Self {
+                    dy: tap.dy,
+                    dx: tap.dx,
+                    taps: 1,
+                }),
+            }
+        }
+        runs
+    }
+}
+
 struct Task<'a> {
+    runs: Vec<Run>,
     phase: &'a Phase,
     /// Address of the source, kept as a number so that threads may share it.
     source: usize,
@@ -140,6 +183,14 @@ impl Task<'_> {
         }
     }
 
+    /// Whether all pixels of a run lie in a position's image.
+    #[inline(always)]
+    fn has(&self, position: &Position, run: &Run) -> bool {
+        let size = &self.source_plane.size;
+        let (y, x) = (position.y + run.dy, position.x + run.dx);
+        (y as usize) < size[0] && x >= 0 && x as usize + run.taps <= size[1]
+    }
+
     /// The source pixel that a tap reads for a position, or zeros.
     #[inline(always)]
     fn source(&self, position: &Position, dy: isize, dx: isize) -> *const f32 {
@@ -170,14 +221,12 @@ impl Kernel for Tiles<'_> {
         let Self(task, panels, from, to) = self;
         for panel in &panels.panels {
             let weights = panels.data.as_ptr();
-            // SAFETY: `from..to` are positions of the task. The tiles fill 32 registers of
-            // AVX-512 and 16 of the other sets.
+            // SAFETY: `from..to` are positions of the task.
             unsafe {
-                match (S::PANEL, panel.vectors) {
-                    (_, 1) => tiles::<S, 12, 1>(task, panel, weights, from, to),
-                    (4, 2) => tiles::<S, 12, 2>(task, panel, weights, from, to),
-                    (_, 2) => tiles::<S, 6, 2>(task, panel, weights, from, to),
-                    (_, 3) => tiles::<S, 8, 3>(task, panel, weights, from, to),
+                match panel.vectors {
+                    1 => tiles::<S, 8, 1>(task, panel, weights, from, to),
+                    2 => tiles::<S, 6, 2>(task, panel, weights, from, to),
+                    3 => tiles::<S, 6, 3>(task, panel, weights, from, to),
                     _ => tiles::<S, 6, 4>(task, panel, weights, from, to),
                 }
             }
@@ -185,7 +234,8 @@ impl Kernel for Tiles<'_> {
     }
 }
 
-/// The positions `from..to` for one panel, `R` at a time.
+/// The positions `from..to` for one panel, `R` at a time: enough to keep the multipliers busy and
+/// few enough for a register for each one's address.
 #[inline(always)]
 unsafe fn tiles<S: Simd, const R: usize, const V: usize>(
     task: &Task<'_>,
@@ -194,7 +244,7 @@ unsafe fn tiles<S: Simd, const R: usize, const V: usize>(
     from: usize,
     to: usize,
 ) {
-    let (taps, depth) = (&task.phase.taps, task.source_plane.channels);
+    let depth = task.source_plane.channels;
     // SAFETY: the positions exist; the panel holds taps · depth rows of V vectors; a row of the
     // result has `panel.valid` channels from `panel.first`, and only those are written.
     unsafe {
@@ -211,23 +261,34 @@ unsafe fn tiles<S: Simd, const R: usize, const V: usize>(
                 start[v] = S::load(task.finish.bias.as_ptr().add(panel.first + v * S::LANES));
             }
             let mut sums = [start; R];
-            for tap in taps {
-                let mut sources = [std::ptr::null::<f32>(); R];
+            for run in &task.runs {
+                let mut whole = true;
                 for r in 0..R {
-                    sources[r] = task.source(&places[r], tap.dy, tap.dx);
+                    whole &= task.has(&places[r], run);
                 }
-                for d in 0..depth {
-                    let mut w = [S::splat(0.0); V];
-                    for v in 0..V {
-                        w[v] = S::load(weight.add(v * S::LANES));
-                    }
+                // The pixels of a run lie side by side if all are in the image.
+                let (steps, count) = match whole {
+                    true => (1, run.taps * depth),
+                    false => (run.taps, depth),
+                };
+                for step in 0..steps {
+                    let mut sources = [std::ptr::null::<f32>(); R];
                     for r in 0..R {
-                        let x = S::splat(*sources[r].add(d));
-                        for v in 0..V {
-                            sums[r][v] = S::fma(w[v], x, sums[r][v]);
-                        }
+                        sources[r] = task.source(&places[r], run.dy, run.dx + step as isize);
                     }
-                    weight = weight.add(V * S::LANES);
+                    for d in 0..count {
+                        let mut w = [S::splat(0.0); V];
+                        for v in 0..V {
+                            w[v] = S::load(weight.add(v * S::LANES));
+                        }
+                        for r in 0..R {
+                            let x = S::splat(*sources[r].add(d));
+                            for v in 0..V {
+                                sums[r][v] = S::fma(w[v], x, sums[r][v]);
+                            }
+                        }
+                        weight = weight.add(V * S::LANES);
+                    }
                 }
             }
             // The sums leave their registers in loops of constant length: an index that is not
@@ -278,44 +339,57 @@ impl Kernel for Few<'_> {
 /// The positions `from..to` for `K` channels, each a sum over vectors of source channels.
 #[inline(always)]
 unsafe fn dots<S: Simd, const K: usize>(task: &Task<'_>, weights: &[f32], from: usize, to: usize) {
-    const R: usize = 2;
-    let (taps, depth) = (&task.phase.taps, task.source_plane.channels);
-    let whole = depth / S::LANES * S::LANES;
+    const R: usize = 4;
+    let (taps, depth) = (task.phase.taps.len(), task.source_plane.channels);
     // SAFETY: the positions exist; the weights hold K · taps rows of `depth`; no vector reads
     // past the channels of a pixel.
     unsafe {
-        let weight = weights.as_ptr();
         let mut first = from;
         while first < to {
             let rows = R.min(to - first);
-            let places: [Position; R] =
-                std::array::from_fn(|r| task.position(first + r.min(rows - 1)));
+            let mut places = [task.position(first); R];
+            for r in 1..R {
+                places[r] = task.position(first + r.min(rows - 1));
+            }
             let mut sums = [[S::splat(0.0); K]; R];
-            for (t, tap) in taps.iter().enumerate() {
-                let sources: [*const f32; R] =
-                    std::array::from_fn(|r| task.source(&places[r], tap.dy, tap.dx));
-                let row = |k: usize, d: usize| weight.add((k * taps.len() + t) * depth + d);
-                let mut d = 0;
-                while d < whole {
-                    let x: [S::V; R] = std::array::from_fn(|r| S::load(sources[r].add(d)));
-                    for k in 0..K {
-                        let w = S::load(row(k, d));
-                        for r in 0..R {
-                            sums[r][k] = S::fma(w, x[r], sums[r][k]);
-                        }
-                    }
-                    d += S::LANES;
+            let mut weight = weights.as_ptr();
+            for run in &task.runs {
+                let mut whole = true;
+                for r in 0..R {
+                    whole &= task.has(&places[r], run);
                 }
-                if whole < depth {
-                    let left = depth - whole;
-                    let x: [S::V; R] =
-                        std::array::from_fn(|r| S::load_part(sources[r].add(whole), left));
-                    for k in 0..K {
-                        let w = S::load_part(row(k, whole), left);
+                // Only whole vectors go on from one pixel to the next: a sum's order must not
+                // depend on its place in the image.
+                let (steps, count) = match whole && depth.is_multiple_of(S::LANES) {
+                    true => (1, run.taps * depth),
+                    false => (run.taps, depth),
+                };
+                for step in 0..steps {
+                    let mut sources = [std::ptr::null::<f32>(); R];
+                    for r in 0..R {
+                        sources[r] = task.source(&places[r], run.dy, run.dx + step as isize);
+                    }
+                    for d in (0..count).step_by(S::LANES) {
+                        let left = count - d;
+                        let mut x = [S::splat(0.0); R];
                         for r in 0..R {
-                            sums[r][k] = S::fma(w, x[r], sums[r][k]);
+                            x[r] = match left >= S::LANES {
+                                true => S::load(sources[r].add(d)),
+                                false => S::load_part(sources[r].add(d), left),
+                            };
+                        }
+                        for k in 0..K {
+                            let at = weight.add(k * taps * depth + d);
+                            let w = match left >= S::LANES {
+                                true => S::load(at),
+                                false => S::load_part(at, left),
+                            };
+                            for r in 0..R {
+                                sums[r][k] = S::fma(w, x[r], sums[r][k]);
+                            }
                         }
                     }
+                    weight = weight.add(count);
                 }
             }
             let mut kept = [[0.0f32; FEW]; R];

@@ -29,22 +29,26 @@ pub(crate) struct Panel {
     pub(crate) at: usize,
 }
 
-/// Cuts `channels` into panels of at most `most` vectors of `lanes`.
+/// Cuts `channels` into as few panels of at most `most` vectors of `lanes` as possible, of even
+/// width.
 pub(crate) fn split(channels: usize, lanes: usize, most: usize) -> Vec<Panel> {
-    let mut panels = vec![];
+    let all = channels.div_ceil(lanes);
+    let count = all.div_ceil(most);
     let mut first = 0;
-    while first < channels {
-        let vectors = (channels - first).div_ceil(lanes).min(most);
-        let valid = (channels - first).min(vectors * lanes);
-        panels.push(Panel {
-            first,
-            vectors,
-            valid,
-            at: 0,
-        });
-        first += valid;
-    }
-    panels
+    (0..count)
+        .map(|i| {
+            let vectors = all / count + usize::from(i < all % count);
+            let valid = (channels - first).min(vectors * lanes);
+            let panel = Panel {
+                first,
+                vectors,
+                valid,
+                at: 0,
+            };
+            first += valid;
+            panel
+        })
+        .collect()
 }
 
 impl Panels {

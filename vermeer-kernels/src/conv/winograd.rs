@@ -22,6 +22,7 @@ mod filter;
 mod weight;
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -42,18 +43,15 @@ pub(super) use weight::weight_gradient;
 /// rows, and more where the weights do not stay in the cache and are better read seldom.
 fn tiles(weights: usize, all: usize) -> usize {
     const CACHED: usize = 1 << 20;
-    const ROWS: usize = 12;
+    const FEWEST: usize = 12;
     match weights <= CACHED {
-        true => ROWS,
+        true => FEWEST,
         false => {
             let even = all.div_ceil(rayon::current_num_threads());
-            even.next_multiple_of(ROWS).clamp(2 * ROWS, 8 * ROWS)
+            even.next_multiple_of(FEWEST).clamp(2 * FEWEST, 8 * FEWEST)
         }
     }
 }
-
-/// Numbers between the places of a buffer, so that they do not share the sets of a cache.
-const GAP: usize = 16;
 
 /// Taps that read neighbours on a part of the source's pixels: every `source_step`-th from
 /// `corner` on.
@@ -94,24 +92,54 @@ impl Lattice {
     }
 }
 
-/// A buffer of `[place][tile][channel]`.
+/// Numbers between the largest parts of a buffer, so that they do not share the sets of a cache.
+const GAP: usize = 16;
+
+/// Where the numbers of transformed tiles lie.
 #[derive(Clone, Copy)]
 pub(super) struct Buffer {
-    /// Numbers of a tile, a multiple of the lanes.
+    /// Numbers between tiles.
     pub(super) tile: usize,
-    /// Numbers of a place.
+    /// Numbers between the vectors of a tile's channels.
+    pub(super) vector: usize,
+    /// Numbers between the places of a tile.
     pub(super) place: usize,
+    /// Numbers of all.
+    pub(super) len: usize,
 }
 
 impl Buffer {
-    /// A buffer for `tiles` tiles.
-    pub(super) fn new(tile: usize, tiles: usize) -> Self {
-        let place = tiles * tile + GAP;
-        Self { tile, place }
-    }
-
-    pub(super) fn len<F: Filter>(&self) -> usize {
-        F::SIDE * F::SIDE * self.place
+    /// A buffer for tiles of so many vectors.
+    ///
+    /// `[tile][vector][place][lane]`, so that a transformation writes or reads what lies side by
+    /// side; or, where there are many vectors, `[place][tile][vector][lane]`, so that a product's
+    /// rows do.
+    #[inline(always)]
+    pub(super) fn new<F: Filter>(tiles: usize, vectors: usize, lanes: usize) -> Self {
+        const FEW: usize = 8;
+        let places = F::SIDE * F::SIDE;
+        match vectors <= FEW {
+            true => {
+                let vector = places * lanes;
+                let tile = vectors * vector + GAP;
+                Self {
+                    tile,
+                    vector,
+                    place: lanes,
+                    len: tiles * tile,
+                }
+            }
+            false => {
+                let tile = vectors * lanes;
+                let place = tiles * tile + GAP;
+                Self {
+                    tile,
+                    vector: lanes,
+                    place,
+                    len: places * place,
+                }
+            }
+        }
     }
 }
 
@@ -143,8 +171,11 @@ impl Grid {
     }
 }
 
-/// Pointers to `side` squared pixels of an image, every `step`-th from `first` on; outside, to
-/// what its edge says.
+/// The source pixels of a tile.
+pub(super) type Pixels = [[*const f32; SIDE]; SIDE];
+
+/// Writes pointers to `side` squared pixels of an image, every `step`-th from `first` on; outside,
+/// to what its edge says.
 #[inline(always)]
 pub(super) fn pixels(
     data: *const f32,
@@ -154,10 +185,10 @@ pub(super) fn pixels(
     step: [usize; 2],
     side: usize,
     (edge, zeros): (Edge, &[f32]),
-) -> [[*const f32; SIDE]; SIDE] {
+    all: &mut Pixels,
+) {
     let size = plane.size;
     let image = data.wrapping_add(image * size[0] * size[1] * plane.pitch + plane.first);
-    let mut all = [[zeros.as_ptr(); SIDE]; SIDE];
     let beyond = edge != Edge::Zeros;
     for y in 0..side {
         let mut row = first[0] + (y * step[0]) as isize;
@@ -171,18 +202,54 @@ pub(super) fn pixels(
             }
             // Numbers below zero are large ones without a sign.
             let (row, col) = (row as usize, col as usize);
-            if row < size[0] && col < size[1] {
-                all[y][x] = image.wrapping_add((row * size[1] + col) * plane.pitch);
-            }
+            all[y][x] = match row < size[0] && col < size[1] {
+                true => image.wrapping_add((row * size[1] + col) * plane.pitch),
+                false => zeros.as_ptr(),
+            };
         }
     }
-    all
+}
+
+/// Vectors of a tile between its two transformations. They are written before they are read, and
+/// setting them to zero each time would cost a tenth of the transformation.
+struct Between(MaybeUninit<[[[f32; 16]; SIDE]; SIDE]>);
+
+impl Between {
+    #[inline(always)]
+    fn new() -> Self {
+        Self(MaybeUninit::uninit())
+    }
+
+    #[inline(always)]
+    unsafe fn set<S: Simd>(&mut self, y: usize, x: usize, v: S::V) {
+        debug_assert!(y < SIDE && x < SIDE);
+        // SAFETY: no vector is wider than 16 numbers, and the place exists.
+        unsafe {
+            S::store(
+                self.0.as_mut_ptr().cast::<f32>().add((y * SIDE + x) * 16),
+                v,
+            )
+        }
+    }
+
+    /// A row of which the first `count` were set.
+    #[inline(always)]
+    unsafe fn row<S: Simd>(&self, y: usize, count: usize) -> [S::V; SIDE] {
+        // SAFETY: as above; only what was set is read.
+        unsafe {
+            let mut row = [S::splat(0.0); SIDE];
+            for x in 0..count {
+                row[x] = S::load(self.0.as_ptr().cast::<f32>().add((y * SIDE + x) * 16));
+            }
+            row
+        }
+    }
 }
 
 /// `T · pixels · Tᵀ` of every channel, the first place at `into`.
 #[inline(always)]
 pub(super) unsafe fn transform<S: Simd, F: Filter, T: Columns>(
-    pixels: &[[*const f32; SIDE]; SIDE],
+    pixels: &Pixels,
     channels: usize,
     into: *mut f32,
     buffer: Buffer,
@@ -202,7 +269,7 @@ pub(super) unsafe fn transform<S: Simd, F: Filter, T: Columns>(
 /// [`transform`] of `count` channels from `first` on, a whole vector or a part of one.
 #[inline(always)]
 unsafe fn lanes<S: Simd, F: Filter, T: Columns, const WHOLE: bool>(
-    pixels: &[[*const f32; SIDE]; SIDE],
+    pixels: &Pixels,
     first: usize,
     count: usize,
     into: *mut f32,
@@ -210,10 +277,9 @@ unsafe fn lanes<S: Simd, F: Filter, T: Columns, const WHOLE: bool>(
 ) {
     // SAFETY: see above.
     unsafe {
-        let none = S::splat(0.0);
-        let mut between = [[none; SIDE]; SIDE];
+        let mut between = Between::new();
         for x in 0..T::FROM {
-            let mut column = [none; SIDE];
+            let mut column = [S::splat(0.0); SIDE];
             for y in 0..T::FROM {
                 let at = pixels[y][x].add(first);
                 column[y] = match WHOLE {
@@ -223,29 +289,56 @@ unsafe fn lanes<S: Simd, F: Filter, T: Columns, const WHOLE: bool>(
             }
             let column = T::of::<S>(column);
             for y in 0..F::SIDE {
-                between[y][x] = column[y];
+                between.set::<S>(y, x, column[y]);
             }
         }
         for y in 0..F::SIDE {
-            let row = T::of::<S>(between[y]);
+            let row = T::of::<S>(between.row::<S>(y, T::FROM));
             for x in 0..F::SIDE {
                 let place = y * F::SIDE + x;
-                S::store(into.add(place * buffer.place + first), row[x]);
+                let at = first / S::LANES * buffer.vector + place * buffer.place;
+                S::store(into.add(at), row[x]);
             }
         }
     }
 }
 
-/// A product of two matrices: `rows` rows of `a`, `V` vectors of `b`.
+/// Where the rows or columns of a matrix lie: `inner` numbers apart, after every `len` of them
+/// `outer` numbers from where the last `len` began.
+#[derive(Clone, Copy)]
+pub(super) struct Axis {
+    pub(super) len: usize,
+    pub(super) inner: usize,
+    pub(super) outer: usize,
+}
+
+impl Axis {
+    /// All of them `step` numbers apart.
+    pub(super) fn even(step: usize) -> Self {
+        Self {
+            len: usize::MAX,
+            inner: step,
+            outer: 0,
+        }
+    }
+
+    #[inline(always)]
+    fn at(&self, i: usize) -> usize {
+        i / self.len * self.outer + i % self.len * self.inner
+    }
+}
+
+/// A product of two matrices, `a` of `rows × depth` and `b` of `depth` rows of some vectors.
 #[derive(Clone, Copy)]
 pub(super) struct Product {
     pub(super) depth: usize,
-    /// Numbers between the rows of `a`, and between its columns.
-    pub(super) a: [usize; 2],
-    /// Numbers between the rows of `b`.
-    pub(super) b: usize,
-    /// Numbers between the rows of the result.
-    pub(super) m: usize,
+    /// The rows of `a`, and its columns.
+    pub(super) rows: Axis,
+    pub(super) columns: Axis,
+    /// Numbers between the rows of `b`, and between the vectors of a row.
+    pub(super) b: [usize; 2],
+    /// Numbers between the rows of the result, and between the vectors of a row.
+    pub(super) m: [usize; 2],
     /// Whether the product is added to what the result holds.
     pub(super) add: bool,
 }
@@ -261,14 +354,13 @@ impl Product {
         b: *const f32,
         m: *mut f32,
     ) {
-        // SAFETY: the caller's pointers reach as far as the numbers say. The tiles fill 32
-        // registers of AVX-512 and 16 of the other sets.
+        // SAFETY: the caller's pointers reach as far as the numbers say. Six rows are enough to
+        // keep the multipliers busy; more would not leave a register for each row's address.
         unsafe {
-            match (S::PANEL, vectors) {
-                (_, 1) => self.all::<S, 12, 1>(rows, a, b, m),
-                (4, 2) => self.all::<S, 12, 2>(rows, a, b, m),
-                (_, 2) => self.all::<S, 6, 2>(rows, a, b, m),
-                (_, 3) => self.all::<S, 6, 3>(rows, a, b, m),
+            match vectors {
+                1 => self.all::<S, 6, 1>(rows, a, b, m),
+                2 => self.all::<S, 6, 2>(rows, a, b, m),
+                3 => self.all::<S, 6, 3>(rows, a, b, m),
                 _ => self.all::<S, 6, 4>(rows, a, b, m),
             }
         }
@@ -282,30 +374,41 @@ impl Product {
         b: *const f32,
         m: *mut f32,
     ) {
+        let Axis { len, inner, outer } = self.columns;
         // SAFETY: see above; rows past the last are the last one again and are not written.
         unsafe {
             for first in (0..rows).step_by(R) {
                 let rows = R.min(rows - first);
                 let mut row = [a; R];
                 for r in 0..R {
-                    row[r] = a.add((first + r.min(rows - 1)) * self.a[0]);
+                    row[r] = a.add(self.rows.at(first + r.min(rows - 1)));
                 }
                 let mut sums = [[S::splat(0.0); V]; R];
-                for d in 0..self.depth {
-                    let mut wide = [S::splat(0.0); V];
-                    for v in 0..V {
-                        wide[v] = S::load(b.add(d * self.b + v * S::LANES));
+                let mut b = b;
+                let mut left = self.depth;
+                while left > 0 {
+                    let count = left.min(len);
+                    for d in 0..count {
+                        let mut wide = [S::splat(0.0); V];
+                        for v in 0..V {
+                            wide[v] = S::load(b.add(v * self.b[1]));
+                        }
+                        for r in 0..R {
+                            let x = S::splat(*row[r].add(d * inner));
+                            for v in 0..V {
+                                sums[r][v] = S::fma(wide[v], x, sums[r][v]);
+                            }
+                        }
+                        b = b.add(self.b[0]);
                     }
                     for r in 0..R {
-                        let x = S::splat(*row[r].add(d * self.a[1]));
-                        for v in 0..V {
-                            sums[r][v] = S::fma(wide[v], x, sums[r][v]);
-                        }
+                        row[r] = row[r].wrapping_add(outer);
                     }
+                    left -= count;
                 }
                 for r in 0..rows {
                     for v in 0..V {
-                        let at = m.add((first + r) * self.m + v * S::LANES);
+                        let at = m.add((first + r) * self.m[0] + v * self.m[1]);
                         let sum = match self.add {
                             true => S::add(S::load(at), sums[r][v]),
                             false => sums[r][v],
@@ -318,11 +421,29 @@ impl Product {
     }
 }
 
+/// Numbers from one place's rows of weights to the next one's.
+#[inline(always)]
+fn place_len(rows: usize, width: usize) -> usize {
+    rows * width + GAP
+}
+
+/// Rows of weights that a lattice has: those of several begin with a vector of their own each,
+/// filled up with zeros.
+fn rows(lattices: &[Lattice], channels: usize, lanes: usize) -> usize {
+    match lattices.len() {
+        1 => channels,
+        _ => channels.next_multiple_of(lanes),
+    }
+}
+
 /// Transformed weights: panel by panel, `[place][lattice, source channel][lane]`.
 pub(super) struct Filters {
     panels: Vec<Panel>,
     data: Vec<f32>,
 }
+
+/// Rows of weights that are transformed one after the other.
+const ROWS: usize = 32;
 
 /// Transforms some weights of one panel.
 struct Pack<'a, F> {
@@ -330,8 +451,10 @@ struct Pack<'a, F> {
     lattices: &'a [Lattice],
     strides: Strides,
     depth: usize,
+    /// Rows of a lattice, at least `depth`.
+    each: usize,
     panel: &'a Panel,
-    /// Of the rows `[lattice, source channel]`.
+    /// At most [`ROWS`] of the rows `[lattice, source channel]`.
     rows: Range<usize>,
     to: &'a SharedMut<'a>,
     filter: PhantomData<F>,
@@ -341,21 +464,12 @@ impl<F: Filter> Kernel for Pack<'_, F> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let (width, side) = (self.panel.vectors * S::LANES, F::TAPS);
-        let all = self.lattices.len() * self.depth;
-        let mut taps = [[0.0f32; 16]; 9];
-        for row in self.rows.clone() {
-            let (lattice, d) = (&self.lattices[row / self.depth], row % self.depth);
-            for v in 0..self.panel.vectors {
-                let first = v * S::LANES;
-                let lanes = S::LANES.min(self.panel.valid - first);
-                let start = self.strides.base
-                    + (self.panel.first + first) * self.strides.lane
-                    + d * self.strides.depth;
-                for (tap, index) in taps.iter_mut().zip(&lattice.taps) {
-                    for lane in 0..lanes {
-                        tap[lane] = self.weight[start + lane * self.strides.lane + index];
-                    }
-                }
+        let all = self.lattices.len() * self.each;
+        for v in 0..self.panel.vectors {
+            let first = v * S::LANES;
+            let mut filters = [[[0.0f32; 16]; 9]; ROWS];
+            self.collect::<S>(first, &mut filters);
+            for (row, taps) in self.rows.clone().zip(&filters) {
                 // SAFETY: every panel has its own part of the data, with room for all places.
                 unsafe {
                     for y in 0..F::SIDE {
@@ -372,9 +486,38 @@ impl<F: Filter> Kernel for Pack<'_, F> {
                                 sum = S::fma(S::splat(F::G[x][i]), half[i], sum);
                             }
                             let place = y * F::SIDE + x;
-                            let at = self.panel.at + (place * all + row) * width + first;
-                            S::store(self.to.pointer().add(at), sum);
+                            let at = self.panel.at + place * place_len(all, width);
+                            S::store(self.to.pointer().add(at + row * width + first), sum);
                         }
+                    }
+                }
+            }
+        }
+        if self.rows.end == all {
+            for place in 0..F::SIDE * F::SIDE {
+                let end = self.panel.at + place * place_len(all, width) + all * width;
+                for lane in (0..GAP).step_by(S::LANES) {
+                    // SAFETY: a gap lies behind the rows of every place.
+                    unsafe { S::store(self.to.pointer().add(end + lane), S::splat(0.0)) };
+                }
+            }
+        }
+    }
+}
+
+impl<F: Filter> Pack<'_, F> {
+    /// Sets the lanes from `first` on of each row's taps, one lane after the other, as they lie.
+    #[inline(always)]
+    fn collect<S: Simd>(&self, first: usize, filters: &mut [[[f32; 16]; 9]; ROWS]) {
+        let Strides { base, lane, depth } = self.strides;
+        for i in 0..S::LANES.min(self.panel.valid - first) {
+            let start = base + (self.panel.first + first + i) * lane;
+            for (row, filter) in self.rows.clone().zip(&mut *filters) {
+                let (lattice, d) = (&self.lattices[row / self.each], row % self.each);
+                if d < self.depth {
+                    let weight = &self.weight[start + d * depth..];
+                    for (tap, index) in filter.iter_mut().zip(&lattice.taps) {
+                        tap[i] = weight[*index];
                     }
                 }
             }
@@ -393,13 +536,13 @@ impl Filters {
     ) -> Self {
         let (lanes, most) = isa.shape();
         let mut panels = split(channels, lanes, most);
+        let each = rows(lattices, depth, lanes);
+        let rows = lattices.len() * each;
         let mut len = 0;
         for panel in &mut panels {
             panel.at = len;
-            len += F::SIDE * F::SIDE * lattices.len() * depth * panel.vectors * lanes;
+            len += F::SIDE * F::SIDE * place_len(rows, panel.vectors * lanes);
         }
-        const ROWS: usize = 32;
-        let rows = lattices.len() * depth;
         let items: Vec<_> = panels
             .iter()
             .flat_map(|panel| (0..rows).step_by(ROWS).map(move |row| (panel, row)))
@@ -411,6 +554,7 @@ impl Filters {
                     lattices,
                     strides,
                     depth,
+                    each,
                     panel,
                     rows: row..(row + ROWS).min(rows),
                     to,
@@ -434,7 +578,7 @@ pub(super) fn winograd<F: Filter>(work: &Work<'_>, lattices: &[Lattice], filters
         result: (result, result_plane),
         ..
     } = *work;
-    let (lanes, _) = isa.shape();
+    let (lanes, most) = isa.shape();
     let (channels, depth) = (result_plane.channels, source_plane.channels);
     let grid = Grid::new::<F>(phase);
     if grid.tiles() == 0 {
@@ -445,7 +589,7 @@ pub(super) fn winograd<F: Filter>(work: &Work<'_>, lattices: &[Lattice], filters
         lattices,
         grid,
         tiles: tiles(filters.data.len(), n * grid.tiles()),
-        source: source.as_ptr() as usize,
+        source: source as usize,
         source_plane,
         filters,
         finish: &work.finish(),
@@ -470,8 +614,7 @@ pub(super) fn winograd<F: Filter>(work: &Work<'_>, lattices: &[Lattice], filters
         })
         .collect();
     items.into_par_iter().for_each(|((from, to), panels)| {
-        let [source, result] = task.buffers(isa);
-        let lens = [source.len::<F>() + lanes, result.len::<F>()];
+        let lens = task.buffers::<F>(lanes, most).map(|buffer| buffer.len);
         scratch(lens[0] + lens[1], |numbers| {
             let (transformed, products) = numbers.split_at_mut(lens[0]);
             isa.run(Tiles::<F> {
@@ -507,7 +650,7 @@ struct Tiles<'a, F> {
     task: &'a Task<'a>,
     tiles: Range<usize>,
     panels: &'a [Panel],
-    /// The source's tiles, with room behind the last for the zeros of a last vector.
+    /// The source's tiles.
     transformed: &'a mut [f32],
     products: &'a mut [f32],
     filter: PhantomData<F>,
@@ -518,9 +661,11 @@ impl<F: Filter> Kernel for Tiles<'_, F> {
     unsafe fn run<S: Simd>(self) {
         let task = self.task;
         let channels = task.source_plane.channels;
-        let depth = task.lattices.len() * channels;
-        let [source, result] = task.buffers_of(S::LANES, S::PANEL);
+        let [source, result] = task.buffers::<F>(S::LANES, S::PANEL);
+        let each = rows(task.lattices, channels, S::LANES);
+        let depth = task.lattices.len() * each;
         let (transformed, products) = (self.transformed, self.products);
+        let mut pixels = [[task.zeros.as_ptr(); SIDE]; SIDE];
         for first in self.tiles.clone().step_by(task.tiles) {
             let tiles = task.tiles.min(self.tiles.end - first);
             for t in 0..tiles {
@@ -531,11 +676,20 @@ impl<F: Filter> Kernel for Tiles<'_, F> {
                     let data = task.source as *const f32;
                     let plane = &task.source_plane;
                     let outside = (task.edge, task.zeros);
-                    let pixels = pixels(data, plane, image, from, step, F::SIDE, outside);
-                    // SAFETY: the pointers are of pixels or of zeros as many. A vector that is
-                    // not full writes zeros into the next lattice or tile, which come after.
+                    self::pixels(
+                        data,
+                        plane,
+                        image,
+                        from,
+                        step,
+                        F::SIDE,
+                        outside,
+                        &mut pixels,
+                    );
+                    // SAFETY: the pointers are of pixels or of zeros as many; the buffer has room
+                    // for the vectors of every lattice.
                     unsafe {
-                        let at = t * source.tile + l * channels;
+                        let at = t * source.tile + l * (each / S::LANES) * source.vector;
                         let into = transformed.as_mut_ptr().add(at);
                         transform::<S, F, Source<F>>(&pixels, channels, into, source);
                     }
@@ -545,9 +699,14 @@ impl<F: Filter> Kernel for Tiles<'_, F> {
                 let width = panel.vectors * S::LANES;
                 let product = Product {
                     depth,
-                    a: [source.tile, 1],
-                    b: width,
-                    m: result.tile,
+                    rows: Axis::even(source.tile),
+                    columns: Axis {
+                        len: S::LANES,
+                        inner: 1,
+                        outer: source.vector,
+                    },
+                    b: [width, S::LANES],
+                    m: [result.tile, result.vector],
                     add: false,
                 };
                 for place in 0..F::SIDE * F::SIDE {
@@ -560,7 +719,7 @@ impl<F: Filter> Kernel for Tiles<'_, F> {
                             task.filters
                                 .data
                                 .as_ptr()
-                                .add(panel.at + place * depth * width),
+                                .add(panel.at + place * place_len(depth, width)),
                             products.as_mut_ptr().add(place * result.place),
                         );
                     }
@@ -575,16 +734,11 @@ impl<F: Filter> Kernel for Tiles<'_, F> {
 }
 
 impl Task<'_> {
-    fn buffers(&self, isa: Isa) -> [Buffer; 2] {
-        let (lanes, most) = isa.shape();
-        self.buffers_of(lanes, most)
-    }
-
     /// The buffers of the source's tiles and of a panel's products.
     #[inline(always)]
-    fn buffers_of(&self, lanes: usize, most: usize) -> [Buffer; 2] {
-        let depth = self.lattices.len() * self.source_plane.channels;
-        [depth.next_multiple_of(lanes), most * lanes].map(|tile| Buffer::new(tile, self.tiles))
+    fn buffers<F: Filter>(&self, lanes: usize, most: usize) -> [Buffer; 2] {
+        let vectors = self.lattices.len() * self.source_plane.channels.div_ceil(lanes);
+        [vectors, most].map(|vectors| Buffer::new::<F>(self.tiles, vectors, lanes))
     }
 
     /// The result of a tile for a panel of channels.
@@ -606,27 +760,26 @@ impl Task<'_> {
         let (down, right) = (phase.step[0] * plane.size[1], phase.step[1]);
         // SAFETY: the pixels lie in the result and no other tile has them.
         unsafe {
-            let none = S::splat(0.0);
             let pixel = self.result.pointer().add(first * plane.pitch + plane.first);
             for v in 0..panel.vectors {
                 let lane = v * S::LANES;
-                let from = products.as_ptr().add(t * buffer.tile + lane);
-                let mut between = [[none; SIDE]; SIDE];
+                let from = products.as_ptr().add(t * buffer.tile + v * buffer.vector);
+                let mut between = Between::new();
                 for x in 0..F::SIDE {
-                    let mut column = [none; SIDE];
+                    let mut column = [S::splat(0.0); SIDE];
                     for y in 0..F::SIDE {
                         column[y] = S::load(from.add((y * F::SIDE + x) * buffer.place));
                     }
                     let column = F::result::<S>(column);
                     for y in 0..F::STEP {
-                        between[y][x] = column[y];
+                        between.set::<S>(y, x, column[y]);
                     }
                 }
                 let channel = panel.first + lane;
                 let bias = S::load(self.finish.bias.as_ptr().add(channel));
                 let left = panel.valid - lane;
                 for y in 0..rows {
-                    let row = F::result::<S>(between[y]);
+                    let row = F::result::<S>(between.row::<S>(y, F::SIDE));
                     for x in 0..cols {
                         let at =
                             pixel.add((y * down + x * right) * plane.pitch + panel.first + lane);

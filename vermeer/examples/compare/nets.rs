@@ -8,7 +8,8 @@ use vermeer_kernels::group_norm::GroupNormalisation;
 use vermeer_kernels::nn::Conv2d;
 use vermeer_kernels::pool::{Take, Window};
 use vermeer_kernels::{
-    Activation, ConvOptions, Edge, Then, add, concat, enlarge, group_norm, pixel_shuffle, pool2d,
+    Activation, ConvOptions, Edge, Stack, Then, add, add_scaled, enlarge, group_norm,
+    pixel_shuffle, pool2d,
 };
 
 use crate::Workload;
@@ -145,25 +146,26 @@ impl Rrdb {
         }
     }
 
-    fn dense(convs: &[Conv2d], x: Tensor<4>) -> Tensor<4> {
-        let mut all = x.clone();
+    /// A dense block, with the memory of the one before.
+    fn dense(convs: &[Conv2d], x: Tensor<4>, stack: Stack) -> (Tensor<4>, Stack) {
+        let mut stack = stack.clear().push(x.clone());
         for conv in &convs[..4] {
-            let more = conv.forward_then(all.clone(), Activation::LeakyRelu(0.2));
-            all = concat(all, more);
+            stack = stack.grow(conv, Activation::LeakyRelu(0.2));
         }
-        convs[4].forward_then(all, residual(x))
+        (convs[4].forward_then(stack.images(), residual(x)), stack)
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let first = self.first.forward(x);
+        let [n, _, h, w] = first.dims();
+        let mut stack = Stack::new([n, 64 + 4 * 32, h, w]);
         let mut x = first.clone();
         for block in &self.blocks {
-            let inner = block
-                .iter()
-                .fold(x.clone(), |x, dense| Self::dense(dense, x));
-            // In the order of memory, which Burn's operations keep only where it is their own.
-            let inner = inner.permute([0, 2, 3, 1]).mul_scalar(0.2);
-            x = add(x, inner.permute([0, 3, 1, 2]));
+            let mut inner = x.clone();
+            for dense in block {
+                (inner, stack) = Self::dense(dense, inner, stack);
+            }
+            x = add_scaled(x, inner, 0.2);
         }
         let mut x = self.body.forward_then(x, residual(first));
         for up in &self.ups {
@@ -416,22 +418,55 @@ impl Inception {
 
 impl Block {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let results = self.branches.iter().flat_map(|branch| branch.forward(&x));
-        results.reduce(concat).expect("a block has branches")
+        let [n, c, h, w] = x.dims();
+        let channels = self.branches.iter().map(|branch| branch.channels(c)).sum();
+        let size = self.branches[0].size([h, w]);
+        let empty = Stack::new([n, channels, size[0], size[1]]);
+        let add = |stack, branch: &Branch| branch.add(&x, stack);
+        self.branches.iter().fold(empty, add).images()
     }
 }
 
 impl Branch {
-    fn forward(&self, x: &Tensor<4>) -> Vec<Tensor<4>> {
+    /// Channels of the result for `c` channels.
+    fn channels(&self, c: usize) -> usize {
+        let outputs = |convs: &[Conv2d]| convs.iter().map(|conv| conv.weight.dims()[0]).sum();
+        match (self.fork.is_empty(), self.convs.last()) {
+            (false, _) => outputs(&self.fork),
+            (true, Some(_)) => outputs(&self.convs[self.convs.len() - 1..]),
+            (true, None) => c,
+        }
+    }
+
+    /// Height and width of the result: all convolutions but the last keep the size.
+    fn size(&self, input: [usize; 2]) -> [usize; 2] {
+        let ConvOptions { stride, .. } = self.convs.last().expect("a convolution").options;
+        match stride {
+            [1, 1] => input,
+            _ => LARGEST.output(input),
+        }
+    }
+
+    /// Adds the branch's result.
+    fn add(&self, x: &Tensor<4>, mut stack: Stack) -> Stack {
         let x = match self.pool {
             Some(window) => pool2d(x.clone(), window),
             None => x.clone(),
         };
         let relu = |x: Tensor<4>, conv: &Conv2d| conv.forward_then(x, Activation::Relu);
-        let x = self.convs.iter().fold(x, relu);
-        match self.fork.is_empty() {
-            true => vec![x],
-            false => self.fork.iter().map(|conv| relu(x.clone(), conv)).collect(),
+        if !self.fork.is_empty() {
+            let x = self.convs.iter().fold(x, relu);
+            for conv in &self.fork {
+                stack = stack.push_conv(conv, x.clone(), Activation::Relu);
+            }
+            return stack;
+        }
+        match self.convs.split_last() {
+            None => stack.push(x),
+            Some((last, others)) => {
+                let x = others.iter().fold(x, relu);
+                stack.push_conv(last, x, Activation::Relu)
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::filter::{Filter, SIDE, Source, Spread};
-use super::{Buffer, Grid, Lattice, Product, pixels, transform};
+use super::{Axis, Buffer, Grid, Lattice, Pixels, Product, pixels, transform};
 use crate::Isa;
 use crate::conv::gather::Plane;
 use crate::conv::geometry::{Edge, Phase};
@@ -79,9 +79,9 @@ pub(in crate::conv) fn weight_gradient<F: Filter>(
         );
         let (panel, block) = (item / blocks, item % blocks);
         let channels = block * CHANNELS..((block + 1) * CHANNELS).min(c);
-        let [source, result] = buffers(lanes, panels[panel].vectors);
+        let [source, result] = buffers::<F>(lanes, panels[panel].vectors);
         let sums = F::SIDE * F::SIDE * channels.len() * panels[panel].vectors * lanes;
-        scratch(source.len::<F>() + result.len::<F>() + sums, |numbers| {
+        scratch(source.len + result.len + sums, |numbers| {
             isa.run(Sums::<F> {
                 task: &task,
                 lattice: &lattices[lattice],
@@ -130,8 +130,8 @@ struct Sums<'a, F> {
 
 /// The buffers of the source's tiles and of the result's for a panel of `vectors`.
 #[inline(always)]
-fn buffers(lanes: usize, vectors: usize) -> [Buffer; 2] {
-    [CHANNELS.next_multiple_of(lanes), vectors * lanes].map(|tile| Buffer::new(tile, TILES))
+fn buffers<F: Filter>(lanes: usize, vectors: usize) -> [Buffer; 2] {
+    [CHANNELS.div_ceil(lanes), vectors].map(|vectors| Buffer::new::<F>(TILES, vectors, lanes))
 }
 
 impl<F: Filter> Kernel for Sums<'_, F> {
@@ -139,11 +139,12 @@ impl<F: Filter> Kernel for Sums<'_, F> {
     unsafe fn run<S: Simd>(mut self) {
         let channels = self.channels.len();
         let width = self.panel.vectors * S::LANES;
-        let [source, result] = buffers(S::LANES, self.panel.vectors);
+        let [source, result] = buffers::<F>(S::LANES, self.panel.vectors);
         let numbers = std::mem::take(&mut self.numbers);
-        let (transformed, numbers) = numbers.split_at_mut(source.len::<F>());
-        let (spread, sums) = numbers.split_at_mut(result.len::<F>());
+        let (transformed, numbers) = numbers.split_at_mut(source.len);
+        let (spread, sums) = numbers.split_at_mut(result.len);
         sums.fill(0.0);
+        let mut pixels = [[self.task.zeros.as_ptr(); SIDE]; SIDE];
         for first in self.tiles.clone().step_by(TILES) {
             let tiles = TILES.min(self.tiles.end - first);
             for t in 0..tiles {
@@ -151,18 +152,23 @@ impl<F: Filter> Kernel for Sums<'_, F> {
                 // buffers hold `TILES` tiles of every place.
                 unsafe {
                     let into = transformed.as_mut_ptr().add(t * source.tile);
-                    let pixels = self.source(first + t);
+                    self.source(first + t, &mut pixels);
                     transform::<S, F, Source<F>>(&pixels, channels, into, source);
                     let into = spread.as_mut_ptr().add(t * result.tile);
-                    let pixels = self.output(first + t);
+                    self.output(first + t, &mut pixels);
                     transform::<S, F, Spread<F>>(&pixels, self.panel.valid, into, result);
                 }
             }
             let product = Product {
                 depth: tiles,
-                a: [1, source.tile],
-                b: result.tile,
-                m: width,
+                rows: Axis {
+                    len: S::LANES,
+                    inner: 1,
+                    outer: source.vector,
+                },
+                columns: Axis::even(source.tile),
+                b: [result.tile, result.vector],
+                m: [width, S::LANES],
                 add: true,
             };
             for place in 0..F::SIDE * F::SIDE {
@@ -184,9 +190,9 @@ impl<F: Filter> Kernel for Sums<'_, F> {
 }
 
 impl<F: Filter> Sums<'_, F> {
-    /// The source pixels of a tile.
+    /// Writes the source pixels of a tile.
     #[inline(always)]
-    fn source(&self, tile: usize) -> [[*const f32; SIDE]; SIDE] {
+    fn source(&self, tile: usize, into: &mut Pixels) {
         let task = self.task;
         let (image, pixel) = task.grid.tile::<F>(tile);
         let step = task.phase.source_step;
@@ -197,12 +203,12 @@ impl<F: Filter> Sums<'_, F> {
         };
         let data = task.input as *const f32;
         let outside = (Edge::Zeros, task.zeros);
-        pixels(data, &plane, image, from, step, F::SIDE, outside)
+        pixels(data, &plane, image, from, step, F::SIDE, outside, into);
     }
 
-    /// The result's pixels of a tile.
+    /// Writes the result's pixels of a tile.
     #[inline(always)]
-    fn output(&self, tile: usize) -> [[*const f32; SIDE]; SIDE] {
+    fn output(&self, tile: usize, into: &mut Pixels) {
         let task = self.task;
         let (image, pixel) = task.grid.tile::<F>(tile);
         let plane = Plane {
@@ -212,7 +218,7 @@ impl<F: Filter> Sums<'_, F> {
         let data = task.output as *const f32;
         let from = pixel.map(|first| first as isize);
         let outside = (Edge::Zeros, task.zeros);
-        pixels(data, &plane, image, from, [1, 1], F::STEP, outside)
+        pixels(data, &plane, image, from, [1, 1], F::STEP, outside, into);
     }
 
     /// `Gᵀ sums G` to the gradient.
