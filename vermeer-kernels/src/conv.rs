@@ -19,34 +19,18 @@ use gather::{Plane, Weights, gather};
 use geometry::Phase;
 use panel::Strides;
 use tail::Finish;
-use winograd::{Filters, Four, FourOfTwo, Lattice, Two, winograd};
-
-/// The algorithm of a phase, by the filter where there is one.
-#[derive(Clone, Debug, PartialEq)]
-enum Plan {
-    Direct,
-    Four(Vec<Lattice>),
-    FourOfTwo(Vec<Lattice>),
-    Two(Vec<Lattice>),
-}
+use winograd::{Filters, Kind, Lattice, winograd};
 
 impl Geometry {
-    /// How a phase is computed, by [`Geometry::algorithm`] and the layer.
-    fn plan(&self, phase: &Phase) -> Plan {
+    /// The filter a phase is computed by, and its lattices; without one the direct sum.
+    fn filter(&self, phase: &Phase) -> Option<(Kind, Vec<Lattice>)> {
         // Fewer channels than a vector has lanes are not worth the transformations.
         const FEWEST: usize = 16;
         let (c, k) = self.group();
         if self.algorithm == Algorithm::Direct || c.min(k) < FEWEST {
-            return Plan::Direct;
+            return None;
         }
-        let two = self.algorithm == Algorithm::Winograd2;
-        match Lattice::all(phase, 3) {
-            Some(lattices) if two => return Plan::Two(lattices),
-            Some(lattices) => return Plan::Four(lattices),
-            None if two => return Plan::Direct,
-            None => (),
-        }
-        Lattice::all(phase, 2).map_or(Plan::Direct, Plan::FourOfTwo)
+        Kind::of(phase, self.algorithm == Algorithm::Winograd2)
     }
 
     /// The phases of the convolution, or of its gradient.
@@ -153,9 +137,7 @@ pub struct Packed {
 
 enum Part {
     Direct(Weights),
-    Four(Vec<Lattice>, Filters),
-    FourOfTwo(Vec<Lattice>, Filters),
-    Two(Vec<Lattice>, Filters),
+    Filtered(Filters),
 }
 
 impl Packed {
@@ -173,21 +155,9 @@ impl Packed {
                 true => g.strides(group, g.taps(), c * g.taps()),
             };
             let weight = (weight, strides);
-            match g.plan(phase) {
-                Plan::Direct => Part::Direct(Weights::pack(isa, phase, weight, channels, depth)),
-                Plan::Four(lattices) => {
-                    let filters = Filters::pack::<Four>(isa, weight, &lattices, channels, depth);
-                    Part::Four(lattices, filters)
-                }
-                Plan::FourOfTwo(lattices) => {
-                    let filters =
-                        Filters::pack::<FourOfTwo>(isa, weight, &lattices, channels, depth);
-                    Part::FourOfTwo(lattices, filters)
-                }
-                Plan::Two(lattices) => {
-                    let filters = Filters::pack::<Two>(isa, weight, &lattices, channels, depth);
-                    Part::Two(lattices, filters)
-                }
+            match g.filter(phase) {
+                None => Part::Direct(Weights::pack(isa, phase, weight, channels, depth)),
+                Some(filter) => Part::Filtered(Filters::pack(isa, filter, weight, channels, depth)),
             }
         };
         let of_phase = |phase: &Phase| (0..g.groups).map(|group| part(phase, group)).collect();
@@ -351,11 +321,7 @@ unsafe fn compute(
             };
             match part {
                 Part::Direct(weights) => gather(&work, weights),
-                Part::Four(lattices, filters) => winograd::<Four>(&work, lattices, filters),
-                Part::FourOfTwo(lattices, filters) => {
-                    winograd::<FourOfTwo>(&work, lattices, filters);
-                }
-                Part::Two(lattices, filters) => winograd::<Two>(&work, lattices, filters),
+                Part::Filtered(filters) => winograd(&work, filters),
             }
         }
     }
@@ -436,17 +402,11 @@ pub fn weight_gradient(isa: Isa, g: &Geometry, input: &[f32], output: &[f32]) ->
     for (group, gradient) in result.chunks_mut(size).enumerate() {
         let input = (input, g.input_plane().group(group, g.groups));
         let output = (output, g.output_plane().group(group, g.groups));
-        match g.plan(&phase) {
-            Plan::Direct => weight::weight_gradient(isa, g.n, &phase, input, output, gradient),
-            Plan::Four(all) => {
-                winograd::weight_gradient::<Four>(isa, g.n, (&phase, &all), input, output, gradient)
-            }
-            Plan::FourOfTwo(all) => {
-                let of = (&phase, &all[..]);
-                winograd::weight_gradient::<FourOfTwo>(isa, g.n, of, input, output, gradient)
-            }
-            Plan::Two(all) => {
-                winograd::weight_gradient::<Two>(isa, g.n, (&phase, &all), input, output, gradient)
+        match g.filter(&phase) {
+            None => weight::weight_gradient(isa, g.n, &phase, input, output, gradient),
+            Some((kind, lattices)) => {
+                let of = (&phase, kind, &lattices[..]);
+                winograd::weight_gradient(isa, g.n, of, input, output, gradient);
             }
         }
     }

@@ -35,9 +35,7 @@ use super::tail::Finish;
 use crate::Isa;
 use crate::memory::{SharedMut, in_parts, scratch, written};
 use crate::simd::{Kernel, Simd};
-use filter::{Columns, SIDE, Source};
-pub(super) use filter::{Filter, Four, FourOfTwo, Two};
-pub(super) use weight::weight_gradient;
+use filter::{By, Filter, FourOfTwo, LONGEST, Line, Lines, One, Points, SIDE, Source, TAPS, Toom};
 
 /// Tiles of `all` that are transformed before they are multiplied: a multiple of every product's
 /// rows, and more where the weights do not stay in the cache and are better read seldom.
@@ -53,6 +51,100 @@ fn tiles(weights: usize, all: usize) -> usize {
     }
 }
 
+/// The filters that serve.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Kind {
+    /// F(2×2, 3×3).
+    Two,
+    /// F(4×4, 3×3).
+    Four,
+    /// F(4×4, 2×2).
+    FourOfTwo,
+    /// F(2×2, 5×5).
+    TwoOfFive,
+    /// F(4, 3) along a row.
+    Row3,
+    /// F(4, 3) along a column.
+    Column3,
+    /// F(4, 7) along a row.
+    Row7,
+    /// F(4, 7) along a column.
+    Column7,
+}
+
+/// `$do` with `$F` as the filter of a kind.
+macro_rules! by_kind {
+    ($kind:expr, $F:ident => $do:expr) => {
+        match $kind {
+            Kind::Two => {
+                type $F = By<Toom<2, 3>, Toom<2, 3>>;
+                $do
+            }
+            Kind::Four => {
+                type $F = By<Toom<4, 3>, Toom<4, 3>>;
+                $do
+            }
+            Kind::FourOfTwo => {
+                type $F = By<FourOfTwo, FourOfTwo>;
+                $do
+            }
+            Kind::TwoOfFive => {
+                type $F = By<Toom<2, 5>, Toom<2, 5>>;
+                $do
+            }
+            Kind::Row3 => {
+                type $F = By<One, Toom<4, 3>>;
+                $do
+            }
+            Kind::Column3 => {
+                type $F = By<Toom<4, 3>, One>;
+                $do
+            }
+            Kind::Row7 => {
+                type $F = By<One, Toom<4, 7>>;
+                $do
+            }
+            Kind::Column7 => {
+                type $F = By<Toom<4, 7>, One>;
+                $do
+            }
+        }
+    };
+}
+
+impl Kind {
+    /// The kind that serves a phase, and the phase's lattices, with tiles of two or of four.
+    pub(super) fn of(phase: &Phase, two: bool) -> Option<(Self, Vec<Lattice>)> {
+        let kinds: &[(Self, [usize; 2])] = match two {
+            true => &[(Self::Two, [3, 3])],
+            false => &[
+                (Self::Four, [3, 3]),
+                (Self::FourOfTwo, [2, 2]),
+                (Self::TwoOfFive, [5, 5]),
+                (Self::Row3, [1, 3]),
+                (Self::Column3, [3, 1]),
+                (Self::Row7, [1, 7]),
+                (Self::Column7, [7, 1]),
+            ],
+        };
+        let of = |(kind, taps): &(Self, [usize; 2])| Some((*kind, Lattice::all(phase, *taps)?));
+        kinds.iter().find_map(of)
+    }
+}
+
+/// The gradient to the weights of one group, laid out `[k, c, taps]`.
+pub(super) fn weight_gradient(
+    isa: Isa,
+    n: usize,
+    (phase, kind, lattices): (&Phase, Kind, &[Lattice]),
+    input: (&[f32], Plane),
+    output: (&[f32], Plane),
+    gradient: &mut [f32],
+) {
+    let of = (phase, lattices);
+    by_kind!(kind, F => weight::weight_gradient::<F>(isa, n, of, input, output, gradient));
+}
+
 /// Taps that read neighbours on a part of the source's pixels: every `source_step`-th from
 /// `corner` on.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,9 +156,9 @@ pub(super) struct Lattice {
 }
 
 impl Lattice {
-    /// The lattices of a phase if each is a square of `side` taps: one for a kernel that moves by
-    /// one, four for a kernel of twice that size that moves by two.
-    pub(super) fn all(phase: &Phase, side: usize) -> Option<Vec<Self>> {
+    /// The lattices of a phase if each has `rows × cols` neighbouring taps: one for a kernel that
+    /// moves by one, four for a kernel of twice that size that moves by two.
+    fn all(phase: &Phase, [rows, cols]: [usize; 2]) -> Option<Vec<Self>> {
         let [sy, sx] = phase.source_step.map(|step| step as isize);
         let mut lattices = vec![];
         for (y, x) in (0..sy).flat_map(|y| (0..sx).map(move |x| (y, x))) {
@@ -77,12 +169,12 @@ impl Lattice {
                 .collect();
             taps.sort_by_key(|tap| (tap.dy, tap.dx));
             let corner = taps.first().map(|tap| [tap.dy, tap.dx])?;
-            let square = taps.len() == side * side
+            let dense = taps.len() == rows * cols
                 && taps.iter().enumerate().all(|(i, tap)| {
-                    tap.dy == corner[0] + (i / side) as isize * sy
-                        && tap.dx == corner[1] + (i % side) as isize * sx
+                    tap.dy == corner[0] + (i / cols) as isize * sy
+                        && tap.dx == corner[1] + (i % cols) as isize * sx
                 });
-            if !square {
+            if !dense {
                 return None;
             }
             let taps = taps.into_iter().map(|tap| tap.index).collect();
@@ -117,7 +209,7 @@ impl Buffer {
     #[inline(always)]
     pub(super) fn new<F: Filter>(tiles: usize, vectors: usize, lanes: usize) -> Self {
         const FEW: usize = 8;
-        let places = F::SIDE * F::SIDE;
+        let places = F::PLACES;
         match vectors <= FEW {
             true => {
                 let vector = places * lanes;
@@ -153,8 +245,8 @@ pub(super) struct Grid {
 impl Grid {
     pub(super) fn new<F: Filter>(phase: &Phase) -> Self {
         Self {
-            rows: phase.rows.div_ceil(F::STEP),
-            cols: phase.cols.div_ceil(F::STEP),
+            rows: phase.rows.div_ceil(F::Y::STEP),
+            cols: phase.cols.div_ceil(F::X::STEP),
         }
     }
 
@@ -167,14 +259,14 @@ impl Grid {
     pub(super) fn tile<F: Filter>(&self, t: usize) -> (usize, [usize; 2]) {
         let (image, inside) = (t / self.tiles(), t % self.tiles());
         let (row, col) = (inside / self.cols, inside % self.cols);
-        (image, [row * F::STEP, col * F::STEP])
+        (image, [row * F::Y::STEP, col * F::X::STEP])
     }
 }
 
 /// The source pixels of a tile.
 pub(super) type Pixels = [[*const f32; SIDE]; SIDE];
 
-/// Writes pointers to `side` squared pixels of an image, every `step`-th from `first` on; outside,
+/// Writes pointers to `sides` pixels of an image, every `step`-th from `first` on; outside,
 /// to what its edge says.
 #[inline(always)]
 pub(super) fn pixels(
@@ -183,19 +275,19 @@ pub(super) fn pixels(
     image: usize,
     first: [isize; 2],
     step: [usize; 2],
-    side: usize,
+    sides: [usize; 2],
     (edge, zeros): (Edge, &[f32]),
     all: &mut Pixels,
 ) {
     let size = plane.size;
     let image = data.wrapping_add(image * size[0] * size[1] * plane.pitch + plane.first);
     let beyond = edge != Edge::Zeros;
-    for y in 0..side {
+    for y in 0..sides[0] {
         let mut row = first[0] + (y * step[0]) as isize;
         if beyond {
             row = edge.within(row, size[0]) as isize;
         }
-        for x in 0..side {
+        for x in 0..sides[1] {
             let mut col = first[1] + (x * step[1]) as isize;
             if beyond {
                 col = edge.within(col, size[1]) as isize;
@@ -234,7 +326,7 @@ impl Between {
 
     /// A row of which the first `count` were set.
     #[inline(always)]
-    unsafe fn row<S: Simd>(&self, y: usize, count: usize) -> [S::V; SIDE] {
+    unsafe fn row<S: Simd>(&self, y: usize, count: usize) -> Line<S> {
         // SAFETY: as above; only what was set is read.
         unsafe {
             let mut row = [S::splat(0.0); SIDE];
@@ -248,7 +340,7 @@ impl Between {
 
 /// `T · pixels · Tᵀ` of every channel, the first place at `into`.
 #[inline(always)]
-pub(super) unsafe fn transform<S: Simd, F: Filter, T: Columns>(
+pub(super) unsafe fn transform<S: Simd, F: Filter, T: Lines>(
     pixels: &Pixels,
     channels: usize,
     into: *mut f32,
@@ -268,7 +360,7 @@ pub(super) unsafe fn transform<S: Simd, F: Filter, T: Columns>(
 
 /// [`transform`] of `count` channels from `first` on, a whole vector or a part of one.
 #[inline(always)]
-unsafe fn lanes<S: Simd, F: Filter, T: Columns, const WHOLE: bool>(
+unsafe fn lanes<S: Simd, F: Filter, T: Lines, const WHOLE: bool>(
     pixels: &Pixels,
     first: usize,
     count: usize,
@@ -278,24 +370,24 @@ unsafe fn lanes<S: Simd, F: Filter, T: Columns, const WHOLE: bool>(
     // SAFETY: see above.
     unsafe {
         let mut between = Between::new();
-        for x in 0..T::FROM {
+        for x in 0..T::from::<F::X>() {
             let mut column = [S::splat(0.0); SIDE];
-            for y in 0..T::FROM {
+            for y in 0..T::from::<F::Y>() {
                 let at = pixels[y][x].add(first);
                 column[y] = match WHOLE {
                     true => S::load(at),
                     false => S::load_part(at, count),
                 };
             }
-            let column = T::of::<S>(column);
-            for y in 0..F::SIDE {
+            let column = T::of::<S, F::Y>(column);
+            for y in 0..F::Y::SIDE {
                 between.set::<S>(y, x, column[y]);
             }
         }
-        for y in 0..F::SIDE {
-            let row = T::of::<S>(between.row::<S>(y, T::FROM));
-            for x in 0..F::SIDE {
-                let place = y * F::SIDE + x;
+        for y in 0..F::Y::SIDE {
+            let row = T::of::<S, F::X>(between.row::<S>(y, T::from::<F::X>()));
+            for x in 0..F::X::SIDE {
+                let place = y * F::X::SIDE + x;
                 let at = first / S::LANES * buffer.vector + place * buffer.place;
                 S::store(into.add(at), row[x]);
             }
@@ -438,6 +530,8 @@ fn rows(lattices: &[Lattice], channels: usize, lanes: usize) -> usize {
 
 /// Transformed weights: panel by panel, `[place][lattice, source channel][lane]`.
 pub(super) struct Filters {
+    kind: Kind,
+    lattices: Vec<Lattice>,
     panels: Vec<Panel>,
     data: Vec<f32>,
 }
@@ -463,29 +557,29 @@ struct Pack<'a, F> {
 impl<F: Filter> Kernel for Pack<'_, F> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let (width, side) = (self.panel.vectors * S::LANES, F::TAPS);
+        let width = self.panel.vectors * S::LANES;
         let all = self.lattices.len() * self.each;
         for v in 0..self.panel.vectors {
             let first = v * S::LANES;
-            let mut filters = [[[0.0f32; 16]; 9]; ROWS];
+            let mut filters = [[[0.0f32; 16]; TAPS]; ROWS];
             self.collect::<S>(first, &mut filters);
             for (row, taps) in self.rows.clone().zip(&filters) {
                 // SAFETY: every panel has its own part of the data, with room for all places.
                 unsafe {
-                    for y in 0..F::SIDE {
-                        let mut half = [S::splat(0.0); 3];
-                        for x in 0..side {
-                            for i in 0..side {
-                                let tap = S::load(taps[i * side + x].as_ptr());
-                                half[x] = S::fma(S::splat(F::G[y][i]), tap, half[x]);
+                    for y in 0..F::Y::SIDE {
+                        let mut half = [S::splat(0.0); LONGEST];
+                        for x in 0..F::X::TAPS {
+                            for i in 0..F::Y::TAPS {
+                                let tap = S::load(taps[i * F::X::TAPS + x].as_ptr());
+                                half[x] = S::fma(S::splat(F::Y::G[y][i]), tap, half[x]);
                             }
                         }
-                        for x in 0..F::SIDE {
+                        for x in 0..F::X::SIDE {
                             let mut sum = S::splat(0.0);
-                            for i in 0..side {
-                                sum = S::fma(S::splat(F::G[x][i]), half[i], sum);
+                            for i in 0..F::X::TAPS {
+                                sum = S::fma(S::splat(F::X::G[x][i]), half[i], sum);
                             }
-                            let place = y * F::SIDE + x;
+                            let place = y * F::X::SIDE + x;
                             let at = self.panel.at + place * place_len(all, width);
                             S::store(self.to.pointer().add(at + row * width + first), sum);
                         }
@@ -494,7 +588,7 @@ impl<F: Filter> Kernel for Pack<'_, F> {
             }
         }
         if self.rows.end == all {
-            for place in 0..F::SIDE * F::SIDE {
+            for place in 0..F::PLACES {
                 let end = self.panel.at + place * place_len(all, width) + all * width;
                 for lane in (0..GAP).step_by(S::LANES) {
                     // SAFETY: a gap lies behind the rows of every place.
@@ -508,7 +602,7 @@ impl<F: Filter> Kernel for Pack<'_, F> {
 impl<F: Filter> Pack<'_, F> {
     /// Sets the lanes from `first` on of each row's taps, one lane after the other, as they lie.
     #[inline(always)]
-    fn collect<S: Simd>(&self, first: usize, filters: &mut [[[f32; 16]; 9]; ROWS]) {
+    fn collect<S: Simd>(&self, first: usize, filters: &mut [[[f32; 16]; TAPS]; ROWS]) {
         let Strides { base, lane, depth } = self.strides;
         for i in 0..S::LANES.min(self.panel.valid - first) {
             let start = base + (self.panel.first + first + i) * lane;
@@ -527,13 +621,30 @@ impl<F: Filter> Pack<'_, F> {
 
 impl Filters {
     /// The weights of some lattices for a result of `channels` from `depth` channels.
-    pub(super) fn pack<F: Filter>(
+    pub(super) fn pack(
+        isa: Isa,
+        (kind, lattices): (Kind, Vec<Lattice>),
+        weight: (&[f32], Strides),
+        channels: usize,
+        depth: usize,
+    ) -> Self {
+        let pack = by_kind!(kind, F => Self::pack_by::<F>);
+        let (panels, data) = pack(isa, weight, &lattices, channels, depth);
+        Self {
+            kind,
+            lattices,
+            panels,
+            data,
+        }
+    }
+
+    fn pack_by<F: Filter>(
         isa: Isa,
         (weight, strides): (&[f32], Strides),
         lattices: &[Lattice],
         channels: usize,
         depth: usize,
-    ) -> Self {
+    ) -> (Vec<Panel>, Vec<f32>) {
         let (lanes, most) = isa.shape();
         let mut panels = split(channels, lanes, most);
         let each = rows(lattices, depth, lanes);
@@ -541,7 +652,7 @@ impl Filters {
         let mut len = 0;
         for panel in &mut panels {
             panel.at = len;
-            len += F::SIDE * F::SIDE * place_len(rows, panel.vectors * lanes);
+            len += F::PLACES * place_len(rows, panel.vectors * lanes);
         }
         let items: Vec<_> = panels
             .iter()
@@ -564,12 +675,17 @@ impl Filters {
         };
         // SAFETY: the items cover all rows of all panels, and each writes all places and lanes.
         let data = unsafe { written(len, fill) };
-        Self { panels, data }
+        (panels, data)
     }
 }
 
-/// The sum by `F` for a phase that consists of `lattices`.
-pub(super) fn winograd<F: Filter>(work: &Work<'_>, lattices: &[Lattice], filters: &Filters) {
+/// The sum for a phase by filtering.
+pub(super) fn winograd(work: &Work<'_>, filters: &Filters) {
+    by_kind!(filters.kind, F => winograd_by::<F>(work, filters));
+}
+
+fn winograd_by<F: Filter>(work: &Work<'_>, filters: &Filters) {
+    let lattices = &filters.lattices[..];
     let Work {
         isa,
         n,
@@ -598,7 +714,7 @@ pub(super) fn winograd<F: Filter>(work: &Work<'_>, lattices: &[Lattice], filters
         result,
         result_plane,
     };
-    let products = F::SIDE * F::SIDE * lattices.len() * depth * channels;
+    let products = F::PLACES * lattices.len() * depth * channels;
     let parts = in_parts(n * grid.tiles(), task.tiles, products);
     // Threads without tiles take some of the panels.
     let threads = rayon::current_num_threads();
@@ -682,7 +798,7 @@ impl<F: Filter> Kernel for Tiles<'_, F> {
                         image,
                         from,
                         step,
-                        F::SIDE,
+                        [F::Y::SIDE, F::X::SIDE],
                         outside,
                         &mut pixels,
                     );
@@ -691,7 +807,7 @@ impl<F: Filter> Kernel for Tiles<'_, F> {
                     unsafe {
                         let at = t * source.tile + l * (each / S::LANES) * source.vector;
                         let into = transformed.as_mut_ptr().add(at);
-                        transform::<S, F, Source<F>>(&pixels, channels, into, source);
+                        transform::<S, F, Source>(&pixels, channels, into, source);
                     }
                 }
             }
@@ -709,7 +825,7 @@ impl<F: Filter> Kernel for Tiles<'_, F> {
                     m: [result.tile, result.vector],
                     add: false,
                 };
-                for place in 0..F::SIDE * F::SIDE {
+                for place in 0..F::PLACES {
                     // SAFETY: a panel holds `depth` rows for every place, the buffers the tiles.
                     unsafe {
                         product.compute::<S>(
@@ -753,8 +869,8 @@ impl Task<'_> {
     ) {
         let (image, [row, col]) = self.grid.tile::<F>(tile);
         let (phase, plane) = (self.phase, &self.result_plane);
-        let rows = F::STEP.min(phase.rows - row);
-        let cols = F::STEP.min(phase.cols - col);
+        let rows = F::Y::STEP.min(phase.rows - row);
+        let cols = F::X::STEP.min(phase.cols - col);
         let y = image * plane.size[0] + phase.first[0] + row * phase.step[0];
         let first = y * plane.size[1] + phase.first[1] + col * phase.step[1];
         let (down, right) = (phase.step[0] * plane.size[1], phase.step[1]);
@@ -765,13 +881,13 @@ impl Task<'_> {
                 let lane = v * S::LANES;
                 let from = products.as_ptr().add(t * buffer.tile + v * buffer.vector);
                 let mut between = Between::new();
-                for x in 0..F::SIDE {
+                for x in 0..F::X::SIDE {
                     let mut column = [S::splat(0.0); SIDE];
-                    for y in 0..F::SIDE {
-                        column[y] = S::load(from.add((y * F::SIDE + x) * buffer.place));
+                    for y in 0..F::Y::SIDE {
+                        column[y] = S::load(from.add((y * F::X::SIDE + x) * buffer.place));
                     }
-                    let column = F::result::<S>(column);
-                    for y in 0..F::STEP {
+                    let column = F::Y::result::<S>(column);
+                    for y in 0..F::Y::STEP {
                         between.set::<S>(y, x, column[y]);
                     }
                 }
@@ -779,7 +895,7 @@ impl Task<'_> {
                 let bias = S::load(self.finish.bias.as_ptr().add(channel));
                 let left = panel.valid - lane;
                 for y in 0..rows {
-                    let row = F::result::<S>(between.row::<S>(y, F::SIDE));
+                    let row = F::X::result::<S>(between.row::<S>(y, F::X::SIDE));
                     for x in 0..cols {
                         let at =
                             pixel.add((y * down + x * right) * plane.pitch + panel.first + lane);

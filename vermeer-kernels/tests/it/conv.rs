@@ -151,14 +151,24 @@ fn any_convolution_is_right() {
 fn any_filtered_convolution_is_right() {
     let mut random = Numbers(22);
     let mut done = 0;
-    while done < 400 {
-        let (kernel, stride) = [(3, 1), (4, 2), (2, 1), (6, 2)][random.between(0, 3)];
+    while done < 1000 {
+        let (kernel, stride) = [
+            ([3, 3], [1, 1]),
+            ([4, 4], [2, 2]),
+            ([2, 2], [1, 1]),
+            ([6, 6], [2, 2]),
+            ([5, 5], [1, 1]),
+            ([1, 7], [1, 1]),
+            ([7, 1], [1, 1]),
+            ([1, 3], [1, 1]),
+            ([3, 1], [1, 1]),
+            ([14, 1], [2, 1]),
+        ][random.between(0, 9)];
         let groups = random.between(1, 3);
         let channels = [0; 2].map(|_| groups * random.between(16, 70 / groups.max(2)));
         let input = [0; 2].map(|_| random.between(1, 13));
-        let padding = [0; 2].map(|_| random.between(0, kernel - 1));
+        let padding = kernel.map(|side| random.between(0, side - 1));
         let n = random.between(1, 3);
-        let (kernel, stride) = ([kernel; 2], [stride; 2]);
         let g = geometry(n, input, channels, kernel, stride, padding, [1; 2], groups);
         if let Some(g) = g {
             check(&g, &mut random);
@@ -242,11 +252,59 @@ fn tails_follow_the_products() {
 }
 
 #[test]
+fn channels_join_others_where_they_lie() {
+    let layers = [
+        geometry(2, [7, 6], [20, 37], [3, 3], [1; 2], [1; 2], [1; 2], 1),
+        geometry(2, [9, 6], [24, 20], [1, 1], [1; 2], [0; 2], [1; 2], 2),
+        geometry(1, [5, 5], [40, 3], [5, 5], [1; 2], [2; 2], [1; 2], 1),
+    ];
+    let mut random = Numbers(31);
+    for g in layers.map(Option::unwrap) {
+        let [inputs, outputs, weights] = g.lengths();
+        let (x, w) = (random.signed(inputs), random.signed(weights));
+        let pixels = inputs / g.c;
+        let (first, pitch) = (g.c + 3, g.c + 3 + g.k + 2);
+        let mut images = random.signed(pixels * pitch);
+        for (image, x) in images.chunks_mut(pitch).zip(x.chunks(g.c)) {
+            image[..g.c].copy_from_slice(x);
+        }
+        for isa in Isa::available() {
+            let packed = Packed::new(isa, &g, &w, false);
+            let expected = conv::convolve(&g, &x, &packed, &Tail::default());
+            assert_eq!(expected.len(), outputs);
+            for source in [None, Some(&x[..])] {
+                let mut found = images.clone();
+                let place = [first, pitch];
+                conv::convolve_into(&g, source, &packed, &Tail::default(), &mut found, place);
+                let rows = found.chunks(pitch).zip(images.chunks(pitch));
+                for ((found, before), expected) in rows.zip(expected.chunks(g.k)) {
+                    assert_eq!(found[..first], before[..first]);
+                    assert_eq!(&found[first..first + g.k], expected, "{}", isa.name());
+                    assert_eq!(found[first + g.k..], before[first + g.k..]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "does not fit beside its own source")]
+fn a_convolution_does_not_write_what_it_reads() {
+    let g = geometry(1, [4, 4], [8, 8], [3, 3], [1; 2], [1; 2], [1; 2], 1).unwrap();
+    let packed = Packed::new(Isa::current(), &g, &[0.0; 576], false);
+    let mut images = [0.0; 16 * 12];
+    conv::convolve_into(&g, None, &packed, &Tail::default(), &mut images, [4, 12]);
+}
+
+#[test]
 fn a_result_depends_neither_on_threads_nor_on_company() {
     let layers = [
         geometry(9, [13, 11], [40, 56], [4, 3], [2, 1], [1; 2], [1; 2], 1),
         geometry(9, [13, 11], [40, 56], [3, 3], [1; 2], [1; 2], [1; 2], 1),
         geometry(9, [14, 10], [40, 56], [4, 4], [2; 2], [1; 2], [1; 2], 1),
+        geometry(9, [6, 11], [40, 56], [1, 7], [1; 2], [0, 3], [1; 2], 1),
+        // Few channels of the result, whose sums run over the source's.
+        geometry(9, [13, 11], [32, 3], [9, 9], [1; 2], [4; 2], [1; 2], 1),
         // More than a million packed numbers, which are multiplied with more tiles at a time, and
         // more panels than tiles.
         geometry(9, [5, 4], [192, 200], [3, 3], [1; 2], [1; 2], [1; 2], 1),

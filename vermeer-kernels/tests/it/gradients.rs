@@ -4,12 +4,13 @@ use burn::module::{Param, ParamId};
 use burn::prelude::*;
 use burn::tensor::ops::{ConvOptions as BurnConvOptions, ConvTransposeOptions};
 use burn::tensor::{Gradients, TensorData, Tolerance, activation, module};
-use vermeer_kernels::group_norm::GroupNormalisation;
+use vermeer_kernels::group_norm::{self as groups, GroupNormalisation};
+use vermeer_kernels::nn::Conv2d;
 use vermeer_kernels::pool::{Take, Window};
 use vermeer_kernels::{
-    Activation, ConvOptions, Edge, Then, add, add_to_pixels, batch_norm, batch_norm_train,
-    bernoulli, concat, conv_transpose2d, conv2d, conv2d_then, enlarge, group_norm, leaky_relu,
-    pixel_shuffle, pixel_unshuffle, pool2d,
+    Activation, ConvOptions, Edge, Isa, Stack, Then, add, add_scaled, add_to_pixels, batch_norm,
+    batch_norm_train, bernoulli, concat, conv_transpose2d, conv2d, conv2d_then, enlarge,
+    group_norm, leaky_relu, pixel_shuffle, pixel_unshuffle, pool2d,
 };
 
 use crate::numbers::Numbers;
@@ -225,6 +226,86 @@ fn an_image_is_normalised_whatever_its_company() {
     let one = group_norm(x.narrow(0, 3, 1), [gamma, beta], options);
     one.into_data()
         .assert_eq(&all.narrow(0, 3, 1).into_data(), true);
+}
+
+#[test]
+fn an_image_that_threads_share_is_normalised_as_by_one() {
+    let mut random = Numbers(17);
+    let options = GroupNormalisation {
+        groups: 4,
+        epsilon: 1e-5,
+        activation: Activation::Silu,
+    };
+    let x = random.signed(1000 * 12);
+    let gradient = random.signed(x.len());
+    let (gamma, beta) = (random.signed(12), random.signed(12));
+    let isa = Isa::current();
+    let with = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build().unwrap().install(|| {
+            (
+                groups::group_norm(isa, &x, 1, [&gamma, &beta], options),
+                groups::group_norm_backward(isa, &gradient, &x, 1, [&gamma, &beta], options),
+            )
+        })
+    };
+    assert!(with(1) == with(2) && with(1) == with(5));
+}
+
+#[test]
+fn a_stack_is_what_its_layers_make_joined() {
+    let mut random = Numbers(18);
+    let mut conv = |c: usize, k: usize| Conv2d {
+        weight: Param::initialized(ParamId::new(), constant(&mut random, [k, c, 3, 3]).inner()),
+        bias: Some(Param::initialized(
+            ParamId::new(),
+            constant(&mut random, [k]).inner(),
+        )),
+        options: ConvOptions {
+            padding: [1; 2],
+            ..ConvOptions::default()
+        },
+    };
+    let (first, second, beside) = (conv(20, 24), conv(44, 5), conv(20, 3));
+    let x = constant(&mut random, [2, 20, 7, 6]);
+    let then = Activation::LeakyRelu(0.2);
+    let joined = |x: Tensor<4>| {
+        let all = concat(x.clone(), first.forward_then(x.clone(), then));
+        let all = concat(all.clone(), second.forward_then(all, then));
+        concat(concat(all, x.clone()), beside.forward_then(x, then))
+    };
+    let stacked = |x: Tensor<4>, stack: Stack| {
+        let stack = stack.push(x.clone()).grow(&first, then);
+        let stack = stack.grow(&second, then).push(x.clone());
+        stack.push_conv(&beside, x, then)
+    };
+    let empty = || Stack::new([2, 72, 7, 6]);
+    let expected = joined(x.clone().inner());
+    let stack = stacked(x.clone().inner(), empty());
+    same(stack.images().to_data(), expected.to_data());
+    // What was taken out before stays as it was when the memory is used again.
+    let before = stack.images();
+    let other = constant(&mut random, [2, 20, 7, 6]).inner();
+    let again = stacked(other.clone(), stack.clear());
+    same(again.images().to_data(), joined(other).to_data());
+    same(before.to_data(), expected.to_data());
+    // Not full.
+    let part = empty().push(x.clone().inner()).grow(&first, then).images();
+    same(part.to_data(), expected.clone().narrow(1, 0, 44).to_data());
+    // With gradients.
+    let x = x.require_grad();
+    let ours = stacked(x.clone(), empty()).images();
+    same(ours.to_data(), expected.to_data());
+    let factor = constant(&mut random, ours.dims());
+    let both = gradients(ours, joined(x.clone()), &factor);
+    same_gradient(&both, &x);
+}
+
+#[test]
+#[should_panic(expected = "do not fit a stack")]
+fn a_stack_has_room_for_what_was_said() {
+    let x = Tensor::zeros([1, 3, 4, 4], &Device::flex());
+    let _ = Stack::new([1, 5, 4, 4]).push(x.clone()).push(x);
 }
 
 #[test]
@@ -456,6 +537,10 @@ fn branches_are_joined_as_burn_joins_them() {
             let pairs = [
                 (add(layout(&a), other.clone()), a.clone().add(other.clone())),
                 (
+                    add_scaled(layout(&a), other.clone(), 0.2),
+                    a.clone().add(other.clone().mul_scalar(0.2)),
+                ),
+                (
                     add_to_pixels(layout(&a), each.clone()),
                     a.clone().add(spread),
                 ),
@@ -474,9 +559,9 @@ fn branches_are_joined_as_burn_joins_them() {
                 let both = gradients(ours, theirs, &factor);
                 same_gradient(&both, &a);
                 match i {
-                    0 => same_gradient(&both, &other),
-                    1 => same_gradient(&both, &each),
-                    2 => same_gradient(&both, &b),
+                    0 | 1 => same_gradient(&both, &other),
+                    2 => same_gradient(&both, &each),
+                    3 => same_gradient(&both, &b),
                     _ => (),
                 }
             }

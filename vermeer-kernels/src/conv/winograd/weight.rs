@@ -17,7 +17,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::filter::{Filter, SIDE, Source, Spread};
+use super::filter::{Filter, LONGEST, Points, SIDE, Source, Spread, TAPS};
 use super::{Axis, Buffer, Grid, Lattice, Pixels, Product, pixels, transform};
 use crate::Isa;
 use crate::conv::gather::Plane;
@@ -34,7 +34,7 @@ const CHANNELS: usize = 32;
 const ITEMS: usize = 16;
 
 /// Writes the gradient of one group, laid out `[k, c, taps]`.
-pub(in crate::conv) fn weight_gradient<F: Filter>(
+pub(super) fn weight_gradient<F: Filter>(
     isa: Isa,
     n: usize,
     (phase, lattices): (&Phase, &[Lattice]),
@@ -80,7 +80,7 @@ pub(in crate::conv) fn weight_gradient<F: Filter>(
         let (panel, block) = (item / blocks, item % blocks);
         let channels = block * CHANNELS..((block + 1) * CHANNELS).min(c);
         let [source, result] = buffers::<F>(lanes, panels[panel].vectors);
-        let sums = F::SIDE * F::SIDE * channels.len() * panels[panel].vectors * lanes;
+        let sums = F::PLACES * channels.len() * panels[panel].vectors * lanes;
         scratch(source.len + result.len + sums, |numbers| {
             isa.run(Sums::<F> {
                 task: &task,
@@ -153,10 +153,10 @@ impl<F: Filter> Kernel for Sums<'_, F> {
                 unsafe {
                     let into = transformed.as_mut_ptr().add(t * source.tile);
                     self.source(first + t, &mut pixels);
-                    transform::<S, F, Source<F>>(&pixels, channels, into, source);
+                    transform::<S, F, Source>(&pixels, channels, into, source);
                     let into = spread.as_mut_ptr().add(t * result.tile);
                     self.output(first + t, &mut pixels);
-                    transform::<S, F, Spread<F>>(&pixels, self.panel.valid, into, result);
+                    transform::<S, F, Spread>(&pixels, self.panel.valid, into, result);
                 }
             }
             let product = Product {
@@ -171,7 +171,7 @@ impl<F: Filter> Kernel for Sums<'_, F> {
                 m: [width, S::LANES],
                 add: true,
             };
-            for place in 0..F::SIDE * F::SIDE {
+            for place in 0..F::PLACES {
                 // SAFETY: the buffers hold the tiles, the sums a row for every channel.
                 unsafe {
                     product.compute::<S>(
@@ -203,7 +203,16 @@ impl<F: Filter> Sums<'_, F> {
         };
         let data = task.input as *const f32;
         let outside = (Edge::Zeros, task.zeros);
-        pixels(data, &plane, image, from, step, F::SIDE, outside, into);
+        pixels(
+            data,
+            &plane,
+            image,
+            from,
+            step,
+            [F::Y::SIDE, F::X::SIDE],
+            outside,
+            into,
+        );
     }
 
     /// Writes the result's pixels of a tile.
@@ -218,7 +227,16 @@ impl<F: Filter> Sums<'_, F> {
         let data = task.output as *const f32;
         let from = pixel.map(|first| first as isize);
         let outside = (Edge::Zeros, task.zeros);
-        pixels(data, &plane, image, from, [1, 1], F::STEP, outside, into);
+        pixels(
+            data,
+            &plane,
+            image,
+            from,
+            [1, 1],
+            [F::Y::STEP, F::X::STEP],
+            outside,
+            into,
+        );
     }
 
     /// `Gᵀ sums G` to the gradient.
@@ -229,27 +247,27 @@ impl<F: Filter> Sums<'_, F> {
         for channel in 0..channels {
             for v in 0..self.panel.vectors {
                 let lane = v * S::LANES;
-                let mut taps = [[0.0f32; 16]; 9];
+                let mut taps = [[0.0f32; 16]; TAPS];
                 // SAFETY: the sums have a row for every channel of every place.
                 unsafe {
-                    let mut half = [[S::splat(0.0); SIDE]; 3];
-                    for x in 0..F::SIDE {
-                        for y in 0..F::SIDE {
-                            let place = y * F::SIDE + x;
+                    let mut half = [[S::splat(0.0); SIDE]; LONGEST];
+                    for x in 0..F::X::SIDE {
+                        for y in 0..F::Y::SIDE {
+                            let place = y * F::X::SIDE + x;
                             let at = (place * channels + channel) * width + lane;
                             let sum = S::load(sums.as_ptr().add(at));
-                            for i in 0..F::TAPS {
-                                half[i][x] = S::fma(S::splat(F::G[y][i]), sum, half[i][x]);
+                            for i in 0..F::Y::TAPS {
+                                half[i][x] = S::fma(S::splat(F::Y::G[y][i]), sum, half[i][x]);
                             }
                         }
                     }
-                    for i in 0..F::TAPS {
-                        for j in 0..F::TAPS {
+                    for i in 0..F::Y::TAPS {
+                        for j in 0..F::X::TAPS {
                             let mut tap = S::splat(0.0);
-                            for x in 0..F::SIDE {
-                                tap = S::fma(S::splat(F::G[x][j]), half[i][x], tap);
+                            for x in 0..F::X::SIDE {
+                                tap = S::fma(S::splat(F::X::G[x][j]), half[i][x], tap);
                             }
-                            S::store(taps[i * F::TAPS + j].as_mut_ptr(), tap);
+                            S::store(taps[i * F::X::TAPS + j].as_mut_ptr(), tap);
                         }
                     }
                 }
