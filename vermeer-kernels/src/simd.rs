@@ -39,7 +39,7 @@ pub(crate) trait Simd: Copy {
     /// `a · b + c`.
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
 
-    /// The lanes in pairs, then pairs of pairs, and so on.
+    /// The first half of the lanes plus the second, and so on.
     #[inline(always)]
     unsafe fn sum(v: Self::V) -> f32 {
         let mut lanes = [0.0f32; 16];
@@ -222,6 +222,13 @@ mod x86 {
         unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
             unsafe { _mm512_fmadd_ps(a, b, c) }
         }
+        #[inline(always)]
+        unsafe fn sum(v: __m512) -> f32 {
+            unsafe {
+                let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(v)));
+                Avx2::sum(_mm256_add_ps(_mm512_castps512_ps256(v), high))
+            }
+        }
     }
 
     #[derive(Clone, Copy)]
@@ -284,6 +291,14 @@ mod x86 {
         #[inline(always)]
         unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
             unsafe { _mm256_fmadd_ps(a, b, c) }
+        }
+        #[inline(always)]
+        unsafe fn sum(v: __m256) -> f32 {
+            unsafe {
+                let four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+                let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+                _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+            }
         }
     }
 }

@@ -89,8 +89,9 @@ pub(super) fn gather(work: &Work<'_>, weights: &Weights) {
     let (lanes, _) = isa.shape();
     let (channels, depth) = (result_plane.channels, source_plane.channels);
     let task = Task {
-        runs: Run::all(phase, &source_plane),
+        n,
         phase,
+        runs: Run::all(phase, &source_plane),
         source: source as usize,
         source_plane,
         finish: &work.finish(),
@@ -139,8 +140,10 @@ impl Run {
 }
 
 struct Task<'a> {
-    runs: Vec<Run>,
+    n: usize,
     phase: &'a Phase,
+    /// Its taps.
+    runs: Vec<Run>,
     /// Address of the source, kept as a number so that threads may share it.
     source: usize,
     source_plane: Plane,
@@ -162,12 +165,18 @@ struct Position {
 }
 
 impl Task<'_> {
-    /// Position number `p` of the phase.
+    /// Position number `p` of the phase: image by image or, of small ones, pixel by pixel, because
+    /// the same pixels of several images have the same taps outside.
     #[inline(always)]
     fn position(&self, p: usize) -> Position {
+        const SMALL: usize = 16;
         let phase = self.phase;
-        let (row, j) = (p / phase.cols, p % phase.cols);
-        let (image, i) = (row / phase.rows, row % phase.rows);
+        let pixels = phase.rows * phase.cols;
+        let (image, pixel) = match pixels <= SMALL {
+            true => (p % self.n, p / self.n),
+            false => (p / pixels, p % pixels),
+        };
+        let (i, j) = (pixel / phase.cols, pixel % phase.cols);
         let (s, r) = (&self.source_plane, &self.result_plane);
         let y = phase.first[0] + i * phase.step[0];
         let x = phase.first[1] + j * phase.step[1];
@@ -273,8 +282,14 @@ unsafe fn tiles<S: Simd, const R: usize, const V: usize>(
                 };
                 for step in 0..steps {
                     let mut sources = [std::ptr::null::<f32>(); R];
+                    let mut outside = true;
                     for r in 0..R {
                         sources[r] = task.source(&places[r], run.dy, run.dx + step as isize);
+                        outside &= sources[r] == task.zeros.as_ptr();
+                    }
+                    if outside {
+                        weight = weight.add(count * V * S::LANES);
+                        continue;
                     }
                     for d in 0..count {
                         let mut w = [S::splat(0.0); V];

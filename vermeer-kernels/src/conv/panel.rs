@@ -1,5 +1,7 @@
 //! Weights of one phase, packed as the kernels read them.
 
+use rayon::prelude::*;
+
 use super::geometry::Phase;
 
 /// Where a weight of `[k, c, tap]` storage lies: a lane is a channel of the result, `depth` one
@@ -27,6 +29,32 @@ pub(crate) struct Panel {
     pub(crate) valid: usize,
     /// Where its weights begin.
     pub(crate) at: usize,
+}
+
+impl Panel {
+    /// Writes `[tap][source channel][lane]`, a few source channels at a time, as the weights lie.
+    fn fill(
+        &self,
+        part: &mut [f32],
+        width: usize,
+        (weight, strides): (&[f32], Strides),
+        phase: &Phase,
+        depth: usize,
+    ) {
+        const FEW: usize = 16;
+        for first in (0..depth).step_by(FEW) {
+            let end = (first + FEW).min(depth);
+            for lane in 0..self.valid {
+                let start = strides.base + (self.first + lane) * strides.lane;
+                for d in first..end {
+                    let filter = &weight[start + d * strides.depth..];
+                    for (t, tap) in phase.taps.iter().enumerate() {
+                        part[(t * depth + d) * width + lane] = filter[tap.index];
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Cuts `channels` into as few panels of at most `most` vectors of `lanes` as possible, of even
@@ -62,24 +90,24 @@ impl Panels {
         lanes: usize,
         most: usize,
     ) -> Self {
+        let rows = phase.taps.len() * depth;
         let mut panels = split(channels, lanes, most);
-        let mut data = vec![];
+        let mut len = 0;
         for panel in &mut panels {
-            panel.at = data.len();
-            let width = panel.vectors * lanes;
-            data.resize(panel.at + phase.taps.len() * depth * width, 0.0);
-            let mut at = panel.at;
-            for tap in &phase.taps {
-                for d in 0..depth {
-                    let row =
-                        strides.base + panel.first * strides.lane + d * strides.depth + tap.index;
-                    for lane in 0..panel.valid {
-                        data[at + lane] = weight[row + lane * strides.lane];
-                    }
-                    at += width;
-                }
-            }
+            panel.at = len;
+            len += rows * panel.vectors * lanes;
         }
+        let mut data = vec![0.0; len];
+        let mut rest = &mut data[..];
+        let mut parts = vec![];
+        for panel in &panels {
+            let (part, behind) = rest.split_at_mut(rows * panel.vectors * lanes);
+            parts.push((panel, part));
+            rest = behind;
+        }
+        parts.into_par_iter().for_each(|(panel, part)| {
+            panel.fill(part, panel.vectors * lanes, (weight, strides), phase, depth);
+        });
         Self { panels, data }
     }
 

@@ -201,36 +201,34 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    /// A buffer for tiles of so many vectors.
-    ///
-    /// `[tile][vector][place][lane]`, so that a transformation writes or reads what lies side by
-    /// side; or, where there are many vectors, `[place][tile][vector][lane]`, so that a product's
-    /// rows do.
+    /// A buffer for tiles of so many vectors: `[tile][vector][place][lane]`, so that a
+    /// transformation writes or reads what lies side by side, where there are few vectors.
     #[inline(always)]
     pub(super) fn new<F: Filter>(tiles: usize, vectors: usize, lanes: usize) -> Self {
         const FEW: usize = 8;
-        let places = F::PLACES;
-        match vectors <= FEW {
-            true => {
-                let vector = places * lanes;
-                let tile = vectors * vector + GAP;
-                Self {
-                    tile,
-                    vector,
-                    place: lanes,
-                    len: tiles * tile,
-                }
-            }
-            false => {
-                let tile = vectors * lanes;
-                let place = tiles * tile + GAP;
-                Self {
-                    tile,
-                    vector: lanes,
-                    place,
-                    len: places * place,
-                }
-            }
+        if vectors > FEW {
+            return Self::by_place::<F>(tiles, vectors, lanes);
+        }
+        let vector = F::PLACES * lanes;
+        let tile = vectors * vector + GAP;
+        Self {
+            tile,
+            vector,
+            place: lanes,
+            len: tiles * tile,
+        }
+    }
+
+    /// `[place][tile][vector][lane]`, so that the rows of a product lie side by side.
+    #[inline(always)]
+    fn by_place<F: Filter>(tiles: usize, vectors: usize, lanes: usize) -> Self {
+        let tile = vectors * lanes;
+        let place = tiles * tile + GAP;
+        Self {
+            tile,
+            vector: lanes,
+            place,
+            len: F::PLACES * place,
         }
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn weight_gradient<F: Filter>(
     let grid = Grid::new::<F>(phase);
     let tiles = n * grid.tiles();
     let blocks = c.div_ceil(CHANNELS);
-    let products = panels.len() * blocks * lattices.len();
+    let products = panels.len() * blocks;
     // Where there are few products, each is cut into parts that are added afterwards.
     let parts = ITEMS
         .div_ceil(products.max(1))
@@ -73,10 +73,6 @@ pub(super) fn weight_gradient<F: Filter>(
         .collect();
     (0..products * parts).into_par_iter().for_each(|item| {
         let (part, item) = (item / products, item % products);
-        let (lattice, item) = (
-            item / (panels.len() * blocks),
-            item % (panels.len() * blocks),
-        );
         let (panel, block) = (item / blocks, item % blocks);
         let channels = block * CHANNELS..((block + 1) * CHANNELS).min(c);
         let [source, result] = buffers::<F>(lanes, panels[panel].vectors);
@@ -84,7 +80,7 @@ pub(super) fn weight_gradient<F: Filter>(
         scratch(source.len + result.len + sums, |numbers| {
             isa.run(Sums::<F> {
                 task: &task,
-                lattice: &lattices[lattice],
+                lattices,
                 panel: &panels[panel],
                 channels,
                 tiles: part * per..((part + 1) * per).min(tiles),
@@ -115,10 +111,11 @@ struct Task<'a> {
     zeros: &'a [f32],
 }
 
-/// The weights of one lattice between some source channels and a panel, from some tiles.
+/// The weights between some source channels and a panel, from some tiles.
 struct Sums<'a, F> {
     task: &'a Task<'a>,
-    lattice: &'a Lattice,
+    /// One after the other by one thread, because their weights lie in the same lines of memory.
+    lattices: &'a [Lattice],
     panel: &'a Panel,
     channels: Range<usize>,
     tiles: Range<usize>,
@@ -143,60 +140,62 @@ impl<F: Filter> Kernel for Sums<'_, F> {
         let numbers = std::mem::take(&mut self.numbers);
         let (transformed, numbers) = numbers.split_at_mut(source.len);
         let (spread, sums) = numbers.split_at_mut(result.len);
-        sums.fill(0.0);
         let mut pixels = [[self.task.zeros.as_ptr(); SIDE]; SIDE];
-        for first in self.tiles.clone().step_by(TILES) {
-            let tiles = TILES.min(self.tiles.end - first);
-            for t in 0..tiles {
-                // SAFETY: the pointers are of pixels with the channels or of zeros as many; the
-                // buffers hold `TILES` tiles of every place.
-                unsafe {
-                    let into = transformed.as_mut_ptr().add(t * source.tile);
-                    self.source(first + t, &mut pixels);
-                    transform::<S, F, Source>(&pixels, channels, into, source);
-                    let into = spread.as_mut_ptr().add(t * result.tile);
-                    self.output(first + t, &mut pixels);
-                    transform::<S, F, Spread>(&pixels, self.panel.valid, into, result);
+        for lattice in self.lattices {
+            sums.fill(0.0);
+            for first in self.tiles.clone().step_by(TILES) {
+                let tiles = TILES.min(self.tiles.end - first);
+                for t in 0..tiles {
+                    // SAFETY: the pointers are of pixels with the channels or of zeros as many; the
+                    // buffers hold `TILES` tiles of every place.
+                    unsafe {
+                        let into = transformed.as_mut_ptr().add(t * source.tile);
+                        self.source(lattice, first + t, &mut pixels);
+                        transform::<S, F, Source>(&pixels, channels, into, source);
+                        let into = spread.as_mut_ptr().add(t * result.tile);
+                        self.output(first + t, &mut pixels);
+                        transform::<S, F, Spread>(&pixels, self.panel.valid, into, result);
+                    }
+                }
+                let product = Product {
+                    depth: tiles,
+                    rows: Axis {
+                        len: S::LANES,
+                        inner: 1,
+                        outer: source.vector,
+                    },
+                    columns: Axis::even(source.tile),
+                    b: [result.tile, result.vector],
+                    m: [width, S::LANES],
+                    add: true,
+                };
+                for place in 0..F::PLACES {
+                    // SAFETY: the buffers hold the tiles, the sums a row for every channel.
+                    unsafe {
+                        product.compute::<S>(
+                            self.panel.vectors,
+                            channels,
+                            transformed.as_ptr().add(place * source.place),
+                            spread.as_ptr().add(place * result.place),
+                            sums.as_mut_ptr().add(place * channels * width),
+                        );
+                    }
                 }
             }
-            let product = Product {
-                depth: tiles,
-                rows: Axis {
-                    len: S::LANES,
-                    inner: 1,
-                    outer: source.vector,
-                },
-                columns: Axis::even(source.tile),
-                b: [result.tile, result.vector],
-                m: [width, S::LANES],
-                add: true,
-            };
-            for place in 0..F::PLACES {
-                // SAFETY: the buffers hold the tiles, the sums a row for every channel.
-                unsafe {
-                    product.compute::<S>(
-                        self.panel.vectors,
-                        channels,
-                        transformed.as_ptr().add(place * source.place),
-                        spread.as_ptr().add(place * result.place),
-                        sums.as_mut_ptr().add(place * channels * width),
-                    );
-                }
-            }
+            // SAFETY: no other item of this part has these weights.
+            unsafe { self.write::<S>(lattice, sums, width) };
         }
-        // SAFETY: no other item of this part has these weights.
-        unsafe { self.write::<S>(sums, width) };
     }
 }
 
 impl<F: Filter> Sums<'_, F> {
     /// Writes the source pixels of a tile.
     #[inline(always)]
-    fn source(&self, tile: usize, into: &mut Pixels) {
+    fn source(&self, lattice: &Lattice, tile: usize, into: &mut Pixels) {
         let task = self.task;
         let (image, pixel) = task.grid.tile::<F>(tile);
         let step = task.phase.source_step;
-        let from = [0, 1].map(|i| (pixel[i] * step[i]) as isize + self.lattice.corner[i]);
+        let from = [0, 1].map(|i| (pixel[i] * step[i]) as isize + lattice.corner[i]);
         let plane = Plane {
             first: task.input_plane.first + self.channels.start,
             ..task.input_plane
@@ -241,7 +240,7 @@ impl<F: Filter> Sums<'_, F> {
 
     /// `Gᵀ sums G` to the gradient.
     #[inline(always)]
-    unsafe fn write<S: Simd>(&self, sums: &[f32], width: usize) {
+    unsafe fn write<S: Simd>(&self, lattice: &Lattice, sums: &[f32], width: usize) {
         let (task, channels) = (self.task, self.channels.len());
         let c = task.input_plane.channels;
         for channel in 0..channels {
@@ -272,12 +271,12 @@ impl<F: Filter> Sums<'_, F> {
                     }
                 }
                 let valid = S::LANES.min(self.panel.valid - lane);
-                for (tap, index) in taps.iter().zip(&self.lattice.taps) {
-                    for (i, value) in tap.iter().enumerate().take(valid) {
-                        let k = self.panel.first + lane + i;
-                        let at = (k * c + self.channels.start + channel) * task.taps + index;
+                for i in 0..valid {
+                    let k = self.panel.first + lane + i;
+                    let at = (k * c + self.channels.start + channel) * task.taps;
+                    for (tap, index) in taps.iter().zip(&lattice.taps) {
                         // SAFETY: every weight belongs to one item.
-                        unsafe { *self.gradient.pointer().add(at) = *value };
+                        unsafe { *self.gradient.pointer().add(at + index) = tap[i] };
                     }
                 }
             }
