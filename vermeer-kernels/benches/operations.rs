@@ -62,7 +62,7 @@ fn convolutions(criterion: &mut Criterion) {
             let g = Geometry { algorithm, ..g };
             let packed = Packed::new(isa, &g, &w, false);
             group.bench_function(format!("forward {algorithm:?}"), |bench| {
-                bench.iter(|| black_box(conv::convolve(&g, &x, &packed, &Tail::default())));
+                bench.iter(|| black_box(conv::convolve(&g, &x, (&w, &packed), &Tail::default())));
             });
         }
         group.bench_function("to the input", |bench| {

@@ -24,8 +24,13 @@ struct Entry {
 
 static ENTRIES: Mutex<Vec<Entry>> = Mutex::new(vec![]);
 
-/// The weights packed for `g`, for a network that is not trained.
-pub(crate) fn packed(isa: Isa, g: &Geometry, weight: FlexTensor, transposed: bool) -> Arc<Packed> {
+/// The weights and what they are packed for `g`, for a network that is not trained.
+pub(crate) fn packed(
+    isa: Isa,
+    g: &Geometry,
+    weight: FlexTensor,
+    transposed: bool,
+) -> (Rows, Arc<Packed>) {
     let (storage, start) = (weight.data_arc(), weight.layout().start_offset());
     let pixels = if transposed { g.input } else { g.output };
     let keep = weight.is_contiguous() && g.n * pixels[0] * pixels[1] < MANY;
@@ -45,15 +50,16 @@ pub(crate) fn packed(isa: Isa, g: &Geometry, weight: FlexTensor, transposed: boo
         let mut entries = entries();
         entries.retain(|entry| entry.of.strong_count() > 0);
         if let Some(packed) = found(&entries) {
-            return packed;
+            return (Rows::new(weight), packed);
         }
     }
-    let packed = Arc::new(Packed::new(isa, g, Rows::new(weight).slice(), transposed));
+    let weight = Rows::new(weight);
+    let packed = Arc::new(Packed::new(isa, g, weight.slice(), transposed));
     if keep {
         let mut entries = entries();
         // Another thread may have been faster.
         if let Some(packed) = found(&entries) {
-            return packed;
+            return (weight, packed);
         }
         entries.push(Entry {
             of: Arc::downgrade(&storage),
@@ -61,5 +67,5 @@ pub(crate) fn packed(isa: Isa, g: &Geometry, weight: FlexTensor, transposed: boo
             packed: Arc::clone(&packed),
         });
     }
-    packed
+    (weight, packed)
 }

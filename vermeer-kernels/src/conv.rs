@@ -64,11 +64,16 @@ impl Geometry {
         }
     }
 
-    /// Where a group's weights lie for lanes and depths `lane` and `depth` numbers apart.
-    fn strides(&self, group: usize, lane: usize, depth: usize) -> Strides {
+    /// Where a group's weights lie.
+    fn strides(&self, group: usize, transposed: bool) -> Strides {
         let (c, k) = self.group();
+        let [inner, outer] = [self.taps(), c * self.taps()];
+        let (lane, depth) = match transposed {
+            false => (outer, inner),
+            true => (inner, outer),
+        };
         Strides {
-            base: group * k * c * self.taps(),
+            base: group * k * outer,
             lane,
             depth,
         }
@@ -127,6 +132,7 @@ impl Geometry {
 }
 
 /// Weights of a layer as the kernels read them; they serve every batch and every size of image.
+/// Those that would be much larger so are packed a few at a time while they are used.
 pub struct Packed {
     isa: Isa,
     layer: Geometry,
@@ -141,23 +147,38 @@ enum Part {
 }
 
 impl Packed {
-    /// Packs `weight` for the convolution, or transposed for its gradient to the input.
+    /// Packs `weight` for the convolution, or transposed for its gradient to the input; to be used
+    /// more than once.
     ///
     /// # Panics
     /// When its length is not the one `g` says.
     pub fn new(isa: Isa, g: &Geometry, weight: &[f32], transposed: bool) -> Self {
+        Self::build(false, isa, g, weight, transposed)
+    }
+
+    /// As [`Packed::new`], to be used once.
+    fn once(isa: Isa, g: &Geometry, weight: &[f32], transposed: bool) -> Self {
+        Self::build(true, isa, g, weight, transposed)
+    }
+
+    fn build(once: bool, isa: Isa, g: &Geometry, weight: &[f32], transposed: bool) -> Self {
+        // In numbers of a part by filtering. Writing what does not stay in the cache and reading it
+        // again takes longer than packing on the way, and what is used often is kept as far as
+        // memory allows.
+        let most = if once { 1 << 20 } else { 1 << 22 };
         g.expect([(weight.len(), g.weights())]);
         let (c, k) = g.group();
         let (channels, depth) = if transposed { (c, k) } else { (k, c) };
         let part = |phase: &Phase, group: usize| {
-            let strides = match transposed {
-                false => g.strides(group, c * g.taps(), g.taps()),
-                true => g.strides(group, g.taps(), c * g.taps()),
+            let weight = (weight, g.strides(group, transposed));
+            let pays = |(kind, lattices): &(Kind, Vec<Lattice>)| {
+                once || kind.pays(lattices.len() * channels * depth)
             };
-            let weight = (weight, strides);
-            match g.filter(phase) {
+            match g.filter(phase).filter(pays) {
                 None => Part::Direct(Weights::pack(isa, phase, weight, channels, depth)),
-                Some(filter) => Part::Filtered(Filters::pack(isa, filter, weight, channels, depth)),
+                Some(filter) => {
+                    Part::Filtered(Filters::pack(isa, filter, weight, channels, depth, most))
+                }
             }
         };
         let of_phase = |phase: &Phase| (0..g.groups).map(|group| part(phase, group)).collect();
@@ -176,12 +197,17 @@ impl Packed {
 }
 
 /// The convolution of `source` `[n, h, w, c]` to `[n, oh, ow, k]`, or with transposed weights that
-/// of `[n, oh, ow, k]` to `[n, h, w, c]`, and its tail.
+/// of `[n, oh, ow, k]` to `[n, h, w, c]`, and its tail. The weight is given as it is and packed.
 ///
 /// # Panics
-/// When a length is not the one `g` says, or the weights were packed for another layer.
-pub fn convolve(g: &Geometry, source: &[f32], weights: &Packed, tail: &Tail<'_>) -> Vec<f32> {
-    let transposed = weights.transposed;
+/// When a length is not the one `g` says, or the weight was packed for another layer.
+pub fn convolve(
+    g: &Geometry,
+    source: &[f32],
+    weight: (&[f32], &Packed),
+    tail: &Tail<'_>,
+) -> Vec<f32> {
+    let transposed = weight.1.transposed;
     let [inputs, outputs, _] = g.lengths();
     let (from, to) = match transposed {
         false => (inputs, outputs),
@@ -203,7 +229,7 @@ pub fn convolve(g: &Geometry, source: &[f32], weights: &Packed, tail: &Tail<'_>)
             compute(
                 g,
                 (source.as_ptr(), planes),
-                weights,
+                weight,
                 tail,
                 (result, results),
             );
@@ -220,12 +246,12 @@ pub fn convolve(g: &Geometry, source: &[f32], weights: &Packed, tail: &Tail<'_>)
 pub fn convolve_into(
     g: &Geometry,
     source: Option<&[f32]>,
-    weights: &Packed,
+    weight: (&[f32], &Packed),
     tail: &Tail<'_>,
     images: &mut [f32],
     [first, pitch]: [usize; 2],
 ) {
-    assert!(!weights.transposed && tail.residual.is_none());
+    assert!(!weight.1.transposed && tail.residual.is_none());
     let pixels = g.product(&[g.n, g.output[0], g.output[1]]);
     g.expect([(images.len(), g.product(&[pixels, pitch]))]);
     let [inputs, ..] = g.lengths();
@@ -260,7 +286,7 @@ pub fn convolve_into(
     #[allow(unsafe_code, reason = "source and result may lie in one slice")]
     // SAFETY: the planes lie in the slices, and no channel is both read and written.
     unsafe {
-        compute(g, source, weights, tail, (&result, results));
+        compute(g, source, weight, tail, (&result, results));
     }
 }
 
@@ -272,7 +298,7 @@ pub fn convolve_into(
 unsafe fn compute(
     g: &Geometry,
     (source, source_plane): (*const f32, Plane),
-    weights: &Packed,
+    (weight, weights): (&[f32], &Packed),
     tail: &Tail<'_>,
     (result, result_plane): (&SharedMut<'_>, Plane),
 ) {
@@ -284,6 +310,7 @@ unsafe fn compute(
         "weights of {:?} do not serve {g:?}",
         weights.layer
     );
+    g.expect([(weight.len(), g.weights())]);
     let continued = |axis: usize| match g.edge {
         Edge::Zeros => true,
         Edge::Reflect => g.padding[axis] < g.input[axis],
@@ -317,6 +344,7 @@ unsafe fn compute(
                 edge: g.edge,
                 tail,
                 result: (result, result_plane.group(group, g.groups)),
+                weight: (weight, g.strides(group, transposed)),
                 group,
             };
             match part {
@@ -342,7 +370,8 @@ pub fn forward(
         bias,
         ..Tail::default()
     };
-    convolve(g, input, &Packed::new(isa, g, weight, false), &tail)
+    let packed = Packed::once(isa, g, weight, false);
+    convolve(g, input, (weight, &packed), &tail)
 }
 
 /// The gradient to the input, which is also the transposed convolution: `output` `[n, oh, ow, k]`
@@ -361,7 +390,8 @@ pub fn backward(
         bias,
         ..Tail::default()
     };
-    convolve(g, output, &Packed::new(isa, g, weight, true), &tail)
+    let packed = Packed::once(isa, g, weight, true);
+    convolve(g, output, (weight, &packed), &tail)
 }
 
 /// What one phase of one group is computed from, and where to:
@@ -375,6 +405,7 @@ struct Work<'a> {
     edge: Edge,
     tail: &'a Tail<'a>,
     result: (&'a SharedMut<'a>, Plane),
+    weight: (&'a [f32], Strides),
     group: usize,
 }
 

@@ -96,7 +96,7 @@ impl Use for Flex {
         g: Geometry,
         how: Then,
     ) -> FlexTensor {
-        let packed = cache::packed(Isa::current(), &g, weight, how.transposed);
+        let (weight, packed) = cache::packed(Isa::current(), &g, weight, how.transposed);
         let (x, bias) = (Pixels::new(x), Rows::new(bias));
         let residual = how.has_residual.then(|| Pixels::new(residual));
         let slopes = how.has_slopes.then(|| Rows::new(slopes));
@@ -106,7 +106,7 @@ impl Use for Flex {
             slopes: slopes.as_ref().map(Rows::slice),
             activation: how.activation,
         };
-        let y = conv::convolve(&g, x.slice(), &packed, &tail);
+        let y = conv::convolve(&g, x.slice(), (weight.slice(), &packed), &tail);
         from_pixels(y, g.result(how.transposed))
     }
 
@@ -119,7 +119,7 @@ impl Use for Flex {
         g: Geometry,
         how: Place,
     ) -> FlexTensor {
-        let packed = cache::packed(Isa::current(), &g, weight, false);
+        let (weight, packed) = cache::packed(Isa::current(), &g, weight, false);
         let bias = Rows::new(bias);
         let slopes = how.has_slopes.then(|| Rows::new(slopes));
         let x = (!how.own).then(|| Pixels::new(x));
@@ -133,7 +133,8 @@ impl Use for Flex {
         let pitch = dims(&images)[3];
         let source = x.as_ref().map(Pixels::slice);
         let place = [how.first, pitch];
-        conv::convolve_into(&g, source, &packed, &tail, images.storage_mut(), place);
+        let weight = (weight.slice(), &*packed);
+        conv::convolve_into(&g, source, weight, &tail, images.storage_mut(), place);
         images
     }
 

@@ -29,6 +29,9 @@ pub(crate) trait Simd: Copy {
     /// The first `n` lanes; the others are zero and their memory is not touched.
     unsafe fn load_part(p: *const f32, n: usize) -> Self::V;
     unsafe fn store_part(p: *mut f32, n: usize, v: Self::V);
+    /// Lane `i` from `p + i · step`, and every lane from the `n`-th on as the one before it;
+    /// 16 steps are less than 2³¹ numbers.
+    unsafe fn gather(p: *const f32, step: usize, n: usize) -> Self::V;
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
@@ -126,6 +129,11 @@ impl Simd for Portable {
         }
     }
     #[inline(always)]
+    unsafe fn gather(p: *const f32, step: usize, n: usize) -> [f32; 4] {
+        // SAFETY: the caller promises `n` numbers.
+        std::array::from_fn(|i| unsafe { *p.add(i.min(n - 1) * step) })
+    }
+    #[inline(always)]
     unsafe fn add(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
         std::array::from_fn(|i| a[i] + b[i])
     }
@@ -199,6 +207,15 @@ mod x86 {
             unsafe { _mm512_mask_storeu_ps(p, ((1u32 << n) - 1) as __mmask16, v) }
         }
         #[inline(always)]
+        unsafe fn gather(p: *const f32, step: usize, n: usize) -> __m512 {
+            unsafe {
+                let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+                let lanes = _mm512_min_epi32(lanes, _mm512_set1_epi32(n as i32 - 1));
+                let at = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(step as i32));
+                _mm512_i32gather_ps::<4>(at, p)
+            }
+        }
+        #[inline(always)]
         unsafe fn add(a: __m512, b: __m512) -> __m512 {
             unsafe { _mm512_add_ps(a, b) }
         }
@@ -267,6 +284,15 @@ mod x86 {
         #[inline(always)]
         unsafe fn store_part(p: *mut f32, n: usize, v: __m256) {
             unsafe { _mm256_maskstore_ps(p, first(n), v) }
+        }
+        #[inline(always)]
+        unsafe fn gather(p: *const f32, step: usize, n: usize) -> __m256 {
+            unsafe {
+                let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+                let lanes = _mm256_min_epi32(lanes, _mm256_set1_epi32(n as i32 - 1));
+                let at = _mm256_mullo_epi32(lanes, _mm256_set1_epi32(step as i32));
+                _mm256_i32gather_ps::<4>(p, at)
+            }
         }
         #[inline(always)]
         unsafe fn add(a: __m256, b: __m256) -> __m256 {

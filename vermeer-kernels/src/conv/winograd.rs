@@ -38,15 +38,15 @@ use crate::simd::{Kernel, Simd};
 use filter::{By, Filter, FourOfTwo, LONGEST, Line, Lines, One, Points, SIDE, Source, TAPS, Toom};
 
 /// Tiles of `all` that are transformed before they are multiplied: a multiple of every product's
-/// rows, and more where the weights do not stay in the cache and are better read seldom.
-fn tiles(weights: usize, all: usize) -> usize {
-    const CACHED: usize = 1 << 20;
+/// rows, and as many as there is room for where the weights are transformed on the way.
+fn tiles(on_the_way: bool, all: usize) -> usize {
     const FEWEST: usize = 12;
-    match weights <= CACHED {
-        true => FEWEST,
-        false => {
-            let even = all.div_ceil(rayon::current_num_threads());
-            even.next_multiple_of(FEWEST).clamp(2 * FEWEST, 8 * FEWEST)
+    const MOST: usize = 96;
+    match on_the_way {
+        false => FEWEST,
+        true => {
+            let even = all.div_ceil(all.div_ceil(MOST).max(1));
+            even.next_multiple_of(FEWEST).max(FEWEST)
         }
     }
 }
@@ -113,6 +113,12 @@ macro_rules! by_kind {
 }
 
 impl Kind {
+    /// Whether weights of so many channels of the source times those of the result are better
+    /// read transformed, time after time, than as they are: F(4×4, 2×2) makes six numbers of one.
+    pub(super) fn pays(self, weights: usize) -> bool {
+        self != Self::FourOfTwo || weights <= 1 << 14
+    }
+
     /// The kind that serves a phase, and the phase's lattices, with tiles of two or of four.
     pub(super) fn of(phase: &Phase, two: bool) -> Option<(Self, Vec<Lattice>)> {
         let kinds: &[(Self, [usize; 2])] = match two {
@@ -526,12 +532,14 @@ fn rows(lattices: &[Lattice], channels: usize, lanes: usize) -> usize {
     }
 }
 
-/// Transformed weights: panel by panel, `[place][lattice, source channel][lane]`.
+/// Transformed weights: panel by panel, `[place][lattice, source channel][lane]`; or none, if they
+/// are transformed on the way.
 pub(super) struct Filters {
     kind: Kind,
     lattices: Vec<Lattice>,
     panels: Vec<Panel>,
     data: Vec<f32>,
+    on_the_way: bool,
 }
 
 /// Rows of weights that are transformed one after the other.
@@ -548,7 +556,10 @@ struct Pack<'a, F> {
     panel: &'a Panel,
     /// At most [`ROWS`] of the rows `[lattice, source channel]`.
     rows: Range<usize>,
-    to: &'a SharedMut<'a>,
+    /// Where the panel's weights go, of how many rows, the first of them being which.
+    to: *mut f32,
+    all: usize,
+    first: usize,
     filter: PhantomData<F>,
 }
 
@@ -556,12 +567,12 @@ impl<F: Filter> Kernel for Pack<'_, F> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let width = self.panel.vectors * S::LANES;
-        let all = self.lattices.len() * self.each;
+        let all = self.all;
         for v in 0..self.panel.vectors {
             let first = v * S::LANES;
-            let mut filters = [[[0.0f32; 16]; TAPS]; ROWS];
-            self.collect::<S>(first, &mut filters);
-            for (row, taps) in self.rows.clone().zip(&filters) {
+            for row in self.rows.clone() {
+                let mut taps = [[0.0f32; 16]; TAPS];
+                self.collect::<S>(first, row, &mut taps);
                 // SAFETY: every panel has its own part of the data, with room for all places.
                 unsafe {
                     for y in 0..F::Y::SIDE {
@@ -578,19 +589,19 @@ impl<F: Filter> Kernel for Pack<'_, F> {
                                 sum = S::fma(S::splat(F::X::G[x][i]), half[i], sum);
                             }
                             let place = y * F::X::SIDE + x;
-                            let at = self.panel.at + place * place_len(all, width);
-                            S::store(self.to.pointer().add(at + row * width + first), sum);
+                            let row = place * place_len(all, width) + (row - self.first) * width;
+                            S::store(self.to.add(row + first), sum);
                         }
                     }
                 }
             }
         }
-        if self.rows.end == all {
+        if self.rows.end == self.first + all {
             for place in 0..F::PLACES {
-                let end = self.panel.at + place * place_len(all, width) + all * width;
+                let end = place * place_len(all, width) + all * width;
                 for lane in (0..GAP).step_by(S::LANES) {
                     // SAFETY: a gap lies behind the rows of every place.
-                    unsafe { S::store(self.to.pointer().add(end + lane), S::splat(0.0)) };
+                    unsafe { S::store(self.to.add(end + lane), S::splat(0.0)) };
                 }
             }
         }
@@ -598,20 +609,23 @@ impl<F: Filter> Kernel for Pack<'_, F> {
 }
 
 impl<F: Filter> Pack<'_, F> {
-    /// Sets the lanes from `first` on of each row's taps, one lane after the other, as they lie.
+    /// Sets the lanes from `first` on of a row's taps.
     #[inline(always)]
-    fn collect<S: Simd>(&self, first: usize, filters: &mut [[[f32; 16]; TAPS]; ROWS]) {
+    fn collect<S: Simd>(&self, first: usize, row: usize, taps: &mut [[f32; 16]; TAPS]) {
         let Strides { base, lane, depth } = self.strides;
-        for i in 0..S::LANES.min(self.panel.valid - first) {
-            let start = base + (self.panel.first + first + i) * lane;
-            for (row, filter) in self.rows.clone().zip(&mut *filters) {
-                let (lattice, d) = (&self.lattices[row / self.each], row % self.each);
-                if d < self.depth {
-                    let weight = &self.weight[start + d * depth..];
-                    for (tap, index) in filter.iter_mut().zip(&lattice.taps) {
-                        tap[i] = weight[*index];
-                    }
-                }
+        let (lattice, d) = (&self.lattices[row / self.each], row % self.each);
+        if d >= self.depth {
+            return;
+        }
+        let count = S::LANES.min(self.panel.valid - first);
+        let start = base + (self.panel.first + first) * lane + d * depth;
+        for (tap, index) in taps.iter_mut().zip(&lattice.taps) {
+            let last = start + index + (count - 1) * lane;
+            assert!(last < self.weight.len() && lane < 1 << 27);
+            // SAFETY: the last lane lies in the weight, and so do those before.
+            unsafe {
+                let from = self.weight.as_ptr().add(start + index);
+                S::store(tap.as_mut_ptr(), S::gather(from, lane, count));
             }
         }
     }
@@ -619,61 +633,70 @@ impl<F: Filter> Pack<'_, F> {
 
 impl Filters {
     /// The weights of some lattices for a result of `channels` from `depth` channels.
+    ///
+    /// More than `most_kept` numbers are transformed on the way, a few rows at a time.
     pub(super) fn pack(
         isa: Isa,
         (kind, lattices): (Kind, Vec<Lattice>),
         weight: (&[f32], Strides),
         channels: usize,
         depth: usize,
+        most_kept: usize,
     ) -> Self {
-        let pack = by_kind!(kind, F => Self::pack_by::<F>);
-        let (panels, data) = pack(isa, weight, &lattices, channels, depth);
-        Self {
-            kind,
-            lattices,
-            panels,
-            data,
-        }
-    }
-
-    fn pack_by<F: Filter>(
-        isa: Isa,
-        (weight, strides): (&[f32], Strides),
-        lattices: &[Lattice],
-        channels: usize,
-        depth: usize,
-    ) -> (Vec<Panel>, Vec<f32>) {
-        let (lanes, most) = isa.shape();
-        let mut panels = split(channels, lanes, most);
-        let each = rows(lattices, depth, lanes);
-        let rows = lattices.len() * each;
+        let (lanes, panel_width) = isa.shape();
+        let mut panels = split(channels, lanes, panel_width);
+        let rows = lattices.len() * rows(&lattices, depth, lanes);
         let mut len = 0;
         for panel in &mut panels {
             panel.at = len;
-            len += F::PLACES * place_len(rows, panel.vectors * lanes);
+            let places = by_kind!(kind, F => F::PLACES);
+            len += places * place_len(rows, panel.vectors * lanes);
         }
-        let items: Vec<_> = panels
-            .iter()
-            .flat_map(|panel| (0..rows).step_by(ROWS).map(move |row| (panel, row)))
-            .collect();
+        let mut filters = Self {
+            kind,
+            lattices,
+            panels,
+            data: vec![],
+            on_the_way: len > most_kept,
+        };
+        if !filters.on_the_way {
+            filters.data = by_kind!(kind, F => filters.packed::<F>(isa, weight, depth, len));
+        }
+        filters
+    }
+
+    /// All weights, `len` numbers.
+    fn packed<F: Filter>(
+        &self,
+        isa: Isa,
+        (weight, strides): (&[f32], Strides),
+        depth: usize,
+        len: usize,
+    ) -> Vec<f32> {
+        let each = rows(&self.lattices, depth, isa.shape().0);
+        let all = self.lattices.len() * each;
+        let parts = |panel| (0..all).step_by(ROWS).map(move |row| (panel, row));
+        let items: Vec<_> = self.panels.iter().flat_map(parts).collect();
         let fill = |to: &SharedMut<'_>| {
             items.into_par_iter().for_each(|(panel, row)| {
                 isa.run(Pack::<F> {
                     weight,
-                    lattices,
+                    lattices: &self.lattices,
                     strides,
                     depth,
                     each,
                     panel,
-                    rows: row..(row + ROWS).min(rows),
-                    to,
+                    rows: row..(row + ROWS).min(all),
+                    // SAFETY: the panel's part lies in the data.
+                    to: unsafe { to.pointer().add(panel.at) },
+                    all,
+                    first: 0,
                     filter: PhantomData,
                 });
             });
         };
         // SAFETY: the items cover all rows of all panels, and each writes all places and lanes.
-        let data = unsafe { written(len, fill) };
-        (panels, data)
+        unsafe { written(len, fill) }
     }
 }
 
@@ -702,10 +725,11 @@ fn winograd_by<F: Filter>(work: &Work<'_>, filters: &Filters) {
         phase,
         lattices,
         grid,
-        tiles: tiles(filters.data.len(), n * grid.tiles()),
+        tiles: tiles(filters.on_the_way, n * grid.tiles()),
         source: source as usize,
         source_plane,
         filters,
+        weight: work.weight,
         finish: &work.finish(),
         edge: work.edge,
         zeros: &vec![0.0f32; depth + lanes],
@@ -713,30 +737,37 @@ fn winograd_by<F: Filter>(work: &Work<'_>, filters: &Filters) {
         result_plane,
     };
     let products = F::PLACES * lattices.len() * depth * channels;
-    let parts = in_parts(n * grid.tiles(), task.tiles, products);
-    // Threads without tiles take some of the panels.
-    let threads = rayon::current_num_threads();
+    let all = n * grid.tiles();
+    let (threads, panels) = (rayon::current_num_threads(), filters.panels.len());
+    // What is transformed on the way is shared by the threads; tiles are, where there are enough.
+    let parts = match filters.on_the_way {
+        true => {
+            let size = all.div_ceil(threads.div_ceil(panels)).next_multiple_of(12);
+            let part = |from: usize| (from, (from + size).min(all));
+            (0..all).step_by(size).map(part).collect()
+        }
+        false => in_parts(all, task.tiles, products),
+    };
     let shares = threads.div_ceil(parts.len().max(1));
-    let share = filters.panels.len().div_ceil(shares).max(1);
-    let items: Vec<_> = parts
-        .into_iter()
-        .flat_map(|part| {
-            filters
-                .panels
-                .chunks(share)
-                .map(move |panels| (part, panels))
-        })
-        .collect();
+    let share = panels.div_ceil(shares).max(1);
+    let of = |part| filters.panels.chunks(share).map(move |some| (part, some));
+    let items: Vec<_> = parts.into_iter().flat_map(of).collect();
     items.into_par_iter().for_each(|((from, to), panels)| {
-        let lens = task.buffers::<F>(lanes, most).map(|buffer| buffer.len);
-        scratch(lens[0] + lens[1], |numbers| {
-            let (transformed, products) = numbers.split_at_mut(lens[0]);
+        let [source, result] = task.buffers::<F>(lanes, most).map(|buffer| buffer.len);
+        let rows = match filters.on_the_way {
+            true => F::PLACES * place_len(ROWS, most * lanes),
+            false => 0,
+        };
+        scratch(source + result + rows, |numbers| {
+            let (transformed, numbers) = numbers.split_at_mut(source);
+            let (products, weights) = numbers.split_at_mut(result);
             isa.run(Tiles::<F> {
                 task: &task,
                 tiles: from..to,
                 panels,
                 transformed,
                 products,
+                weights,
                 filter: PhantomData,
             });
         });
@@ -753,6 +784,7 @@ struct Task<'a> {
     source: usize,
     source_plane: Plane,
     filters: &'a Filters,
+    weight: (&'a [f32], Strides),
     finish: &'a Finish,
     edge: Edge,
     zeros: &'a [f32],
@@ -767,6 +799,8 @@ struct Tiles<'a, F> {
     /// The source's tiles.
     transformed: &'a mut [f32],
     products: &'a mut [f32],
+    /// Room for some rows of weights of a panel, if they are transformed on the way.
+    weights: &'a mut [f32],
     filter: PhantomData<F>,
 }
 
@@ -778,7 +812,7 @@ impl<F: Filter> Kernel for Tiles<'_, F> {
         let [source, result] = task.buffers::<F>(S::LANES, S::PANEL);
         let each = rows(task.lattices, channels, S::LANES);
         let depth = task.lattices.len() * each;
-        let (transformed, products) = (self.transformed, self.products);
+        let (transformed, products, weights) = (self.transformed, self.products, self.weights);
         let mut pixels = [[task.zeros.as_ptr(); SIDE]; SIDE];
         for first in self.tiles.clone().step_by(task.tiles) {
             let tiles = task.tiles.min(self.tiles.end - first);
@@ -811,31 +845,45 @@ impl<F: Filter> Kernel for Tiles<'_, F> {
             }
             for panel in self.panels {
                 let width = panel.vectors * S::LANES;
-                let product = Product {
-                    depth,
-                    rows: Axis::even(source.tile),
-                    columns: Axis {
-                        len: S::LANES,
-                        inner: 1,
-                        outer: source.vector,
-                    },
-                    b: [width, S::LANES],
-                    m: [result.tile, result.vector],
-                    add: false,
+                let step = match task.filters.on_the_way {
+                    true => ROWS,
+                    false => depth.max(1),
                 };
-                for place in 0..F::PLACES {
-                    // SAFETY: a panel holds `depth` rows for every place, the buffers the tiles.
+                for row in (0..depth).step_by(step) {
+                    let rows = row..(row + step).min(depth);
+                    // SAFETY: a panel holds `depth` rows for every place, or there is room for
+                    // `ROWS` of them; the buffers hold the tiles.
                     unsafe {
-                        product.compute::<S>(
-                            panel.vectors,
-                            tiles,
-                            transformed.as_ptr().add(place * source.place),
-                            task.filters
-                                .data
-                                .as_ptr()
-                                .add(panel.at + place * place_len(depth, width)),
-                            products.as_mut_ptr().add(place * result.place),
-                        );
+                        let (weights, all) = match task.filters.on_the_way {
+                            true => {
+                                let to = weights.as_mut_ptr();
+                                task.pack::<F>(panel, rows.clone(), each, to).run::<S>();
+                                (to.cast_const(), ROWS)
+                            }
+                            false => (task.filters.data.as_ptr().add(panel.at), depth),
+                        };
+                        let product = Product {
+                            depth: rows.len(),
+                            rows: Axis::even(source.tile),
+                            columns: Axis {
+                                len: S::LANES,
+                                inner: 1,
+                                outer: source.vector,
+                            },
+                            b: [width, S::LANES],
+                            m: [result.tile, result.vector],
+                            add: row > 0,
+                        };
+                        let from = transformed.as_ptr().add(row / S::LANES * source.vector);
+                        for place in 0..F::PLACES {
+                            product.compute::<S>(
+                                panel.vectors,
+                                tiles,
+                                from.add(place * source.place),
+                                weights.add(place * place_len(all, width)),
+                                products.as_mut_ptr().add(place * result.place),
+                            );
+                        }
                     }
                 }
                 for t in 0..tiles {
@@ -848,6 +896,30 @@ impl<F: Filter> Kernel for Tiles<'_, F> {
 }
 
 impl Task<'_> {
+    /// What transforms some rows of a panel's weights.
+    #[inline(always)]
+    fn pack<'a, F: Filter>(
+        &'a self,
+        panel: &'a Panel,
+        rows: Range<usize>,
+        each: usize,
+        to: *mut f32,
+    ) -> Pack<'a, F> {
+        Pack {
+            weight: self.weight.0,
+            lattices: self.lattices,
+            strides: self.weight.1,
+            depth: self.source_plane.channels,
+            each,
+            panel,
+            first: rows.start,
+            rows,
+            to,
+            all: ROWS,
+            filter: PhantomData,
+        }
+    }
+
     /// The buffers of the source's tiles and of a panel's products.
     #[inline(always)]
     fn buffers<F: Filter>(&self, lanes: usize, most: usize) -> [Buffer; 2] {

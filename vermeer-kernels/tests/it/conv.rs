@@ -238,7 +238,7 @@ fn tails_follow_the_products() {
                     activation,
                 };
                 let packed = Packed::new(isa, &g, &w, transposed);
-                let found = conv::convolve(&g, &x, &packed, &tail);
+                let found = conv::convolve(&g, &x, (&w, &packed), &tail);
                 let gap = distance(&found, &expected);
                 let bound = if activation == Activation::Gelu {
                     1e-3
@@ -270,12 +270,19 @@ fn channels_join_others_where_they_lie() {
         }
         for isa in Isa::available() {
             let packed = Packed::new(isa, &g, &w, false);
-            let expected = conv::convolve(&g, &x, &packed, &Tail::default());
+            let expected = conv::convolve(&g, &x, (&w, &packed), &Tail::default());
             assert_eq!(expected.len(), outputs);
             for source in [None, Some(&x[..])] {
                 let mut found = images.clone();
                 let place = [first, pitch];
-                conv::convolve_into(&g, source, &packed, &Tail::default(), &mut found, place);
+                conv::convolve_into(
+                    &g,
+                    source,
+                    (&w, &packed),
+                    &Tail::default(),
+                    &mut found,
+                    place,
+                );
                 let rows = found.chunks(pitch).zip(images.chunks(pitch));
                 for ((found, before), expected) in rows.zip(expected.chunks(g.k)) {
                     assert_eq!(found[..first], before[..first]);
@@ -291,9 +298,17 @@ fn channels_join_others_where_they_lie() {
 #[should_panic(expected = "does not fit beside its own source")]
 fn a_convolution_does_not_write_what_it_reads() {
     let g = geometry(1, [4, 4], [8, 8], [3, 3], [1; 2], [1; 2], [1; 2], 1).unwrap();
-    let packed = Packed::new(Isa::current(), &g, &[0.0; 576], false);
+    let w = [0.0; 576];
+    let packed = Packed::new(Isa::current(), &g, &w, false);
     let mut images = [0.0; 16 * 12];
-    conv::convolve_into(&g, None, &packed, &Tail::default(), &mut images, [4, 12]);
+    conv::convolve_into(
+        &g,
+        None,
+        (&w, &packed),
+        &Tail::default(),
+        &mut images,
+        [4, 12],
+    );
 }
 
 #[test]

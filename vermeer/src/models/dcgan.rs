@@ -17,7 +17,7 @@ use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 use vermeer_image::{ImageBatch, Range};
 use vermeer_kernels::nn::{Conv2d, ConvTranspose2d};
-use vermeer_kernels::{Activation, Algorithm, leaky_relu};
+use vermeer_kernels::{Activation, leaky_relu};
 
 use crate::data::HostBatch;
 use crate::loss::adversarial::Adversarial;
@@ -136,10 +136,6 @@ impl DcganConfig {
         for (i, kernel) in inner.iter().enumerate() {
             blocks.push(block(i + 1, channels, channels / 2, *kernel, 2, 1));
             channels /= 2;
-        }
-        if let Some(widest) = blocks.get_mut(1) {
-            // Its image of 4×4 is one tile, for which filtered weights are not worth reading.
-            widest.conv.options.algorithm = Algorithm::Direct;
         }
         let out =
             init.at("out")
