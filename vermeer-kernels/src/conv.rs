@@ -3,6 +3,7 @@
 //! Weights are `[k, c / groups, kh, kw]`, as PyTorch keeps them; those of a transposed
 //! convolution are the same storage read as `[in, out / groups, kh, kw]`.
 
+mod depthwise;
 mod gather;
 mod geometry;
 mod panel;
@@ -39,6 +40,11 @@ impl Geometry {
             false => vec![self.forward_phase()],
             true => self.backward_phases(),
         }
+    }
+
+    /// Whether every channel is a group of its own.
+    fn is_depthwise(&self) -> bool {
+        self.groups > 1 && self.groups == self.c && self.groups == self.k
     }
 
     /// The input's and the output's channels of a group.
@@ -144,6 +150,8 @@ pub struct Packed {
 enum Part {
     Direct(Weights),
     Filtered(Filters),
+    /// All groups, of one channel each.
+    Depthwise(Vec<f32>),
 }
 
 impl Packed {
@@ -181,7 +189,15 @@ impl Packed {
                 }
             }
         };
-        let of_phase = |phase: &Phase| (0..g.groups).map(|group| part(phase, group)).collect();
+        let of_phase = |phase: &Phase| match g.is_depthwise() {
+            true => vec![Part::Depthwise(depthwise::pack(
+                isa,
+                phase,
+                weight,
+                g.taps(),
+            ))],
+            false => (0..g.groups).map(|group| part(phase, group)).collect(),
+        };
         Self {
             isa,
             layer: g.layer(),
@@ -340,16 +356,17 @@ unsafe fn compute(
                 isa,
                 n: g.n,
                 phase,
-                source: (source, source_plane.group(group, g.groups)),
+                source: (source, source_plane.group(group, parts.len())),
                 edge: g.edge,
                 tail,
-                result: (result, result_plane.group(group, g.groups)),
+                result: (result, result_plane.group(group, parts.len())),
                 weight: (weight, g.strides(group, transposed)),
                 group,
             };
             match part {
                 Part::Direct(weights) => gather(&work, weights),
                 Part::Filtered(filters) => winograd(&work, filters),
+                Part::Depthwise(weights) => depthwise::depthwise(&work, weights),
             }
         }
     }
@@ -429,6 +446,11 @@ pub fn weight_gradient(isa: Isa, g: &Geometry, input: &[f32], output: &[f32]) ->
     assert_eq!(g.edge, Edge::Zeros, "gradients know zeros around the image");
     let mut result = vec![0.0; weights];
     let phase = g.forward_phase();
+    if g.is_depthwise() {
+        let (input, output) = ((input, g.input_plane()), (output, g.output_plane()));
+        depthwise::weight_gradient(isa, g.n, &phase, input, output, &mut result);
+        return result;
+    }
     let size = (weights / g.groups).max(1);
     for (group, gradient) in result.chunks_mut(size).enumerate() {
         let input = (input, g.input_plane().group(group, g.groups));

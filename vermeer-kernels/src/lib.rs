@@ -9,6 +9,7 @@
 //! [`conv`], [`norm`], [`group_norm`](mod@group_norm), [`join`](mod@join), [`pool`] and [`update`] are the arithmetic on slices.
 
 mod activation;
+pub mod bilinear;
 mod cache;
 pub mod conv;
 mod door;
@@ -33,7 +34,7 @@ pub use isa::{ISA_VARIABLE, Isa};
 pub use stack::Stack;
 pub use tensor::{
     BatchNormResult, ConvOptions, KERNELS_VARIABLE, Then, adam, add, add_scaled, add_to_pixels,
-    batch_norm, batch_norm_train, bernoulli, concat, conv_transpose2d, conv_transpose2d_then,
-    conv2d, conv2d_then, enlarge, group_norm, leaky_relu, mix, pixel_shuffle, pixel_unshuffle,
-    pool2d, sum_of_squares,
+    batch_norm, batch_norm_train, bernoulli, bilinear, concat, conv_transpose2d,
+    conv_transpose2d_then, conv2d, conv2d_then, enlarge, group_norm, leaky_relu, mix,
+    pixel_shuffle, pixel_unshuffle, pool2d, sum_of_squares,
 };

@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 use burn::backend::Dispatch;
 use burn::prelude::*;
 use burn::tensor::ops::{
-    AvgPoolOptions, ConvOptions as BurnConvOptions, ConvTransposeOptions, MaxPoolOptions,
+    AvgPoolOptions, ConvOptions as BurnConvOptions, ConvTransposeOptions, InterpolateMode,
+    InterpolateOptions, MaxPoolOptions,
 };
 use burn::tensor::{DType, activation, module};
 
@@ -35,6 +36,12 @@ fn on() -> bool {
         Ok("vermeer") | Err(_) => true,
         Ok(other) => panic!("{KERNELS_VARIABLE}={other}: it is `vermeer` or `burn`"),
     })
+}
+
+/// The type of `x` where it is half as wide as those these kernels compute with.
+fn half(x: &Tensor<4>) -> Option<DType> {
+    let is_half = matches!(x.dtype(), DType::F16 | DType::BF16);
+    (on() && is_half && x.device().without_autodiff() == Device::flex()).then(|| x.dtype())
 }
 
 pub(crate) fn types(weight: &Tensor<4>, bias: Option<&Tensor<1>>) -> Vec<DType> {
@@ -138,6 +145,14 @@ impl Then {
         }
     }
 
+    fn cast(self, dtype: DType) -> Self {
+        Self {
+            residual: self.residual.map(|residual| residual.cast(dtype)),
+            slopes: self.slopes.map(|slopes| slopes.cast(dtype)),
+            activation: self.activation,
+        }
+    }
+
     /// Whether gradients may flow to the convolution or to what follows.
     pub(crate) fn tracked(
         &self,
@@ -160,6 +175,8 @@ impl Then {
 
 /// `[n, c, h, w], [k, c / groups, kh, kw] → [n, k, oh, ow]`,
 /// `oh = (h + 2p − d(kh − 1) − 1)/s + 1`.
+///
+/// Images of `f16` or `bf16` are computed in `f32` and come back as they were.
 ///
 /// # Panics
 /// When the channels of `x`, weight and groups do not agree, or the kernel is larger than the
@@ -184,6 +201,11 @@ pub fn conv2d_then(
     options: ConvOptions,
     then: Then,
 ) -> Tensor<4> {
+    if let Some(dtype) = half(&x) {
+        let [x, weight] = [x, weight].map(|tensor| tensor.cast(DType::F32));
+        let bias = bias.map(|bias| bias.cast(DType::F32));
+        return conv2d_then(x, weight, bias, options, then.cast(DType::F32)).cast(dtype);
+    }
     let ConvOptions {
         stride,
         padding,
@@ -274,6 +296,12 @@ pub fn conv_transpose2d_then(
     padding_out: [usize; 2],
     then: Then,
 ) -> Tensor<4> {
+    if let Some(dtype) = half(&x) {
+        let [x, weight] = [x, weight].map(|tensor| tensor.cast(DType::F32));
+        let bias = bias.map(|bias| bias.cast(DType::F32));
+        let then = then.cast(DType::F32);
+        return conv_transpose2d_then(x, weight, bias, options, padding_out, then).cast(dtype);
+    }
     let ConvOptions {
         stride,
         padding,
@@ -498,6 +526,19 @@ pub fn enlarge(x: Tensor<4>, factor: usize) -> Tensor<4> {
             .reshape([n, c, factor * h, factor * w]);
     }
     Tensor::from_dispatch(Dispatch::enlarge(x.into_dispatch(), factor))
+}
+
+/// Bilinear interpolation to another height and width, as PyTorch's
+/// `interpolate(mode="bilinear", align_corners=False)`: `[n, c, h, w] → [n, c, to[0], to[1]]`.
+///
+/// # Panics
+/// When an image without pixels is enlarged.
+pub fn bilinear(x: Tensor<4>, to: [usize; 2]) -> Tensor<4> {
+    if !ours(&x, &[]) {
+        let options = InterpolateOptions::new(InterpolateMode::Bilinear);
+        return module::interpolate(x, options.with_align_corners(false).with_output_size(to));
+    }
+    Tensor::from_dispatch(Dispatch::bilinear(x.into_dispatch(), to))
 }
 
 /// Channels to pixels, as PyTorch's `pixel_shuffle`: `[n, c·r², h, w] → [n, c, r·h, r·w]`.

@@ -78,30 +78,14 @@ impl Weights {
 
 /// The direct sum. Where a phase has no taps only the tail is left.
 pub(super) fn gather(work: &Work<'_>, weights: &Weights) {
-    let Work {
-        isa,
-        n,
-        phase,
-        source: (source, source_plane),
-        result: (result, result_plane),
-        ..
-    } = *work;
+    let isa = work.isa;
     let (lanes, _) = isa.shape();
-    let (channels, depth) = (result_plane.channels, source_plane.channels);
-    let task = Task {
-        n,
-        phase,
-        runs: Run::all(phase, &source_plane),
-        source: source as usize,
-        source_plane,
-        finish: &work.finish(),
-        edge: work.edge,
-        zeros: &vec![0.0f32; depth + lanes],
-        result,
-        result_plane,
-    };
-    let positions = n * phase.rows * phase.cols;
-    let products = depth * channels * phase.taps.len();
+    let (channels, depth) = (work.result.1.channels, work.source.1.channels);
+    let finish = work.finish();
+    let zeros = vec![0.0f32; depth + lanes];
+    let task = Task::new(work, &finish, &zeros);
+    let positions = work.n * work.phase.rows * work.phase.cols;
+    let products = depth * channels * work.phase.taps.len();
     in_parts(positions, 24, products)
         .into_par_iter()
         .for_each(|(from, to)| match weights {
@@ -139,15 +123,16 @@ impl Run {
     }
 }
 
-struct Task<'a> {
+/// What the positions of a phase are computed with.
+pub(super) struct Task<'a> {
     n: usize,
-    phase: &'a Phase,
+    pub(super) phase: &'a Phase,
     /// Its taps.
     runs: Vec<Run>,
     /// Address of the source, kept as a number so that threads may share it.
     source: usize,
-    source_plane: Plane,
-    finish: &'a Finish,
+    pub(super) source_plane: Plane,
+    pub(super) finish: &'a Finish,
     edge: Edge,
     /// What a tap outside the source reads.
     zeros: &'a [f32],
@@ -157,18 +142,36 @@ struct Task<'a> {
 
 /// A result position: its pixel there and its base in the source.
 #[derive(Clone, Copy)]
-struct Position {
-    result: *mut f32,
+pub(super) struct Position {
+    pub(super) result: *mut f32,
     image: *const f32,
     y: isize,
     x: isize,
 }
 
-impl Task<'_> {
+impl<'a> Task<'a> {
+    /// `zeros` are as many as a pixel of the source has channels, and a vector more.
+    pub(super) fn new(work: &Work<'a>, finish: &'a Finish, zeros: &'a [f32]) -> Self {
+        let (source, source_plane) = work.source;
+        let (result, result_plane) = work.result;
+        Self {
+            n: work.n,
+            phase: work.phase,
+            runs: Run::all(work.phase, &source_plane),
+            source: source as usize,
+            source_plane,
+            finish,
+            edge: work.edge,
+            zeros,
+            result,
+            result_plane,
+        }
+    }
+
     /// Position number `p` of the phase: image by image or, of small ones, pixel by pixel, because
     /// the same pixels of several images have the same taps outside.
     #[inline(always)]
-    fn position(&self, p: usize) -> Position {
+    pub(super) fn position(&self, p: usize) -> Position {
         const SMALL: usize = 16;
         let phase = self.phase;
         let pixels = phase.rows * phase.cols;
@@ -202,7 +205,7 @@ impl Task<'_> {
 
     /// The source pixel that a tap reads for a position, or zeros.
     #[inline(always)]
-    fn source(&self, position: &Position, dy: isize, dx: isize) -> *const f32 {
+    pub(super) fn source(&self, position: &Position, dy: isize, dx: isize) -> *const f32 {
         let s = &self.source_plane;
         let (y, x) = (position.y + dy, position.x + dx);
         // Numbers below zero are large ones without a sign.

@@ -117,8 +117,28 @@ fn a_table_of_layers_is_right() {
     for g in &table {
         check(g, &mut random);
     }
-    let depthwise = geometry(2, [9, 7], [24, 24], [3, 5], [2, 1], [1, 2], [1, 2], 24).unwrap();
-    check(&depthwise, &mut random);
+}
+
+#[test]
+fn depthwise_layers_are_right() {
+    let mut random = Numbers(32);
+    let mut done = 0;
+    while done < 200 {
+        let two =
+            |random: &mut Numbers, from, to| [random.between(from, to), random.between(from, to)];
+        let channels = random.between(2, 70);
+        let input = two(&mut random, 1, 12);
+        let kernel = two(&mut random, 1, 7);
+        let stride = two(&mut random, 1, 3);
+        let padding = two(&mut random, 0, 3);
+        let dilation = two(&mut random, 1, 2);
+        let (n, both) = (random.between(0, 3), [channels; 2]);
+        let g = geometry(n, input, both, kernel, stride, padding, dilation, channels);
+        if let Some(g) = g {
+            check(&g, &mut random);
+            done += 1;
+        }
+    }
 }
 
 #[test]

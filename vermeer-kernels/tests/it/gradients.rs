@@ -2,14 +2,16 @@
 
 use burn::module::{Param, ParamId};
 use burn::prelude::*;
-use burn::tensor::ops::{ConvOptions as BurnConvOptions, ConvTransposeOptions};
-use burn::tensor::{Gradients, TensorData, Tolerance, activation, module};
+use burn::tensor::ops::{
+    ConvOptions as BurnConvOptions, ConvTransposeOptions, InterpolateMode, InterpolateOptions,
+};
+use burn::tensor::{DType, Gradients, TensorData, Tolerance, activation, module};
 use vermeer_kernels::group_norm::{self as groups, GroupNormalisation};
 use vermeer_kernels::nn::Conv2d;
 use vermeer_kernels::pool::{Take, Window};
 use vermeer_kernels::{
     Activation, ConvOptions, Edge, Isa, Stack, Then, add, add_scaled, add_to_pixels, batch_norm,
-    batch_norm_train, bernoulli, concat, conv_transpose2d, conv2d, conv2d_then, enlarge,
+    batch_norm_train, bernoulli, bilinear, concat, conv_transpose2d, conv2d, conv2d_then, enlarge,
     group_norm, leaky_relu, pixel_shuffle, pixel_unshuffle, pool2d,
 };
 
@@ -299,6 +301,82 @@ fn a_stack_is_what_its_layers_make_joined() {
     let factor = constant(&mut random, ours.dims());
     let both = gradients(ours, joined(x.clone()), &factor);
     same_gradient(&both, &x);
+}
+
+#[test]
+fn half_numbers_are_computed_in_whole_ones() {
+    let mut random = Numbers(19);
+    let x = constant(&mut random, [2, 20, 6, 5]).inner();
+    let weight = constant(&mut random, [24, 20, 3, 3]).inner();
+    let (bias, residual) = (
+        constant(&mut random, [24]).inner(),
+        constant(&mut random, [2, 24, 4, 3]).inner(),
+    );
+    // A result is rounded once, to 11 or 8 digits.
+    for (dtype, digits) in [(DType::F16, 11), (DType::BF16, 8)] {
+        let half = |x: &Tensor<4>| x.clone().cast(dtype);
+        let whole = |x: &Tensor<4>| half(x).cast(DType::F32);
+        let (narrow, wide) = (bias.clone().cast(dtype), bias.clone().cast(dtype));
+        let then = |residual: Tensor<4>| Then {
+            residual: Some(residual),
+            activation: Activation::Relu,
+            ..Then::default()
+        };
+        let options = ConvOptions::default();
+        let found = conv2d_then(
+            half(&x),
+            half(&weight),
+            Some(narrow),
+            options,
+            then(half(&residual)),
+        );
+        assert_eq!(found.dtype(), dtype);
+        let expected = conv2d_then(
+            whole(&x),
+            whole(&weight),
+            Some(wide.cast(DType::F32)),
+            options,
+            then(whole(&residual)),
+        );
+        let gap = 2f64.powi(-digits);
+        found
+            .cast(DType::F32)
+            .into_data()
+            .assert_approx_eq::<f32>(&expected.into_data(), Tolerance::rel_abs(gap, 1e-6));
+    }
+}
+
+#[test]
+fn images_are_interpolated_as_in_pytorch() {
+    // torch.nn.functional.interpolate of PyTorch's own example, align_corners=False.
+    let x = Tensor::<4>::from_data([[[[1.0, 2.0], [3.0, 4.0]]]], &Device::flex());
+    let expected = [
+        [1.0, 1.25, 1.75, 2.0],
+        [1.5, 1.75, 2.25, 2.5],
+        [2.5, 2.75, 3.25, 3.5],
+        [3.0, 3.25, 3.75, 4.0],
+    ];
+    let data = TensorData::from([[expected]]);
+    bilinear(x, [4, 4])
+        .into_data()
+        .assert_approx_eq::<f32>(&data, Tolerance::absolute(1e-6));
+    let mut random = Numbers(20);
+    for (from, to) in [([5, 7], [9, 14]), ([8, 6], [3, 6]), ([1, 4], [5, 1])] {
+        let x = tensor(&mut random, [2, 3, from[0], from[1]]);
+        let options = InterpolateOptions::new(InterpolateMode::Bilinear);
+        let options = options.with_align_corners(false).with_output_size(to);
+        let theirs = module::interpolate(x.clone().inner(), options);
+        let ours = bilinear(channels_last(x.clone()), to);
+        same(ours.to_data(), theirs.to_data());
+        // The transpose of the same map: <Ax, y> = <x, Aᵀy>.
+        let factor = constant(&mut random, ours.dims());
+        let whole = ours.clone().mul(factor.clone()).sum();
+        let gradients = whole.backward();
+        let back = x.grad(&gradients).expect("a gradient");
+        let product = back.mul(x.inner()).sum().into_scalar::<f32>();
+        let expected = whole.inner().into_scalar::<f32>();
+        assert!((product - expected).abs() < 1e-4 * expected.abs().max(1.0));
+    }
 }
 
 #[test]

@@ -18,7 +18,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::filter::{Filter, LONGEST, Points, SIDE, Source, Spread, TAPS};
-use super::{Axis, Buffer, Grid, Lattice, Pixels, Product, pixels, transform};
+use super::kind::Lattice;
+use super::product::{Axis, Product};
+use super::tile::{Buffer, Grid, Pixels, pixels, transform};
 use crate::Isa;
 use crate::conv::gather::Plane;
 use crate::conv::geometry::{Edge, Phase};
