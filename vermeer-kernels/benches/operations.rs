@@ -130,7 +130,7 @@ fn passes_over_memory(criterion: &mut Criterion) {
         });
     });
     group.bench_function("add", |bench| {
-        bench.iter(|| black_box(join::add(isa, &x, &gradient)));
+        bench.iter(|| black_box(join::add(isa, &x, &gradient, 1.0)));
     });
     group.bench_function("concat", |bench| {
         bench.iter(|| black_box(join::concat(isa, [&x, &gradient], [C, C])));

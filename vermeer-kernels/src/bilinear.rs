@@ -101,8 +101,14 @@ pub fn bilinear(isa: Isa, x: &[f32], [h, w, c]: [usize; 3], to: [usize; 2]) -> V
     map(isa, images * to[0] * to[1] * c, c, &mix)
 }
 
-/// The gradient of [`bilinear`] to its images of `h × w`, from that to its result of `from`.
-pub fn bilinear_backward(isa: Isa, y: &[f32], [h, w, c]: [usize; 3], from: [usize; 2]) -> Vec<f32> {
+/// The gradient of [`bilinear`] to its `n` images of `h × w`, from that to its result of `from`.
+pub fn bilinear_backward(
+    isa: Isa,
+    y: &[f32],
+    n: usize,
+    [h, w, c]: [usize; 3],
+    from: [usize; 2],
+) -> Vec<f32> {
     struct Collect<'a> {
         y: &'a [f32],
         to: [usize; 3],
@@ -138,7 +144,6 @@ pub fn bilinear_backward(isa: Isa, y: &[f32], [h, w, c]: [usize; 3], from: [usiz
                     .max(1)
         }
     }
-    let images = y.len() / (from[0] * from[1] * c).max(1);
     let collect = Collect {
         y,
         to: [h, w, c],
@@ -146,5 +151,5 @@ pub fn bilinear_backward(isa: Isa, y: &[f32], [h, w, c]: [usize; 3], from: [usiz
         rows: Axis::new(h, from[0]).inverse(),
         cols: Axis::new(w, from[1]).inverse(),
     };
-    map(isa, images * h * w * c, c, &collect)
+    map(isa, n * h * w * c, c, &collect)
 }

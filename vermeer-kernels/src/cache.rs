@@ -33,11 +33,13 @@ pub(crate) fn packed(
 ) -> (Rows, Arc<Packed>) {
     let (storage, start) = (weight.data_arc(), weight.layout().start_offset());
     let pixels = if transposed { g.input } else { g.output };
-    let keep = weight.is_contiguous() && g.n * pixels[0] * pixels[1] < MANY;
+    let whole = weight.is_contiguous();
+    let keep = whole && g.n * pixels[0] * pixels[1] < MANY;
     let entries = || ENTRIES.lock().unwrap_or_else(PoisonError::into_inner);
     let found = |entries: &[Entry]| {
         let of = |entry: &&Entry| {
-            Weak::as_ptr(&entry.of) == Arc::as_ptr(&storage)
+            whole
+                && Weak::as_ptr(&entry.of) == Arc::as_ptr(&storage)
                 && entry.start == start
                 && entry.packed.serve(isa, g, transposed)
         };

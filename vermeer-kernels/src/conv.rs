@@ -14,6 +14,8 @@ mod winograd;
 pub use geometry::{Algorithm, Edge, Geometry};
 pub use tail::Tail;
 
+use rayon::prelude::*;
+
 use crate::memory::{SharedMut, written};
 use crate::{Activation, Isa};
 use gather::{Plane, Weights, gather};
@@ -91,6 +93,16 @@ impl Geometry {
     /// When a number is larger than memory, a step or a kernel is zero, or the groups do not
     /// divide the channels.
     pub fn lengths(&self) -> [usize; 3] {
+        self.check();
+        let image = |[h, w]: [usize; 2], channels: usize| self.product(&[self.n, h, w, channels]);
+        [
+            image(self.input, self.c),
+            image(self.output, self.k),
+            self.weights(),
+        ]
+    }
+
+    fn check(&self) {
         let steps = [self.kernel, self.stride, self.dilation].concat();
         assert!(
             !steps.contains(&0) && self.groups > 0,
@@ -100,12 +112,6 @@ impl Geometry {
             self.c.is_multiple_of(self.groups) && self.k.is_multiple_of(self.groups),
             "the groups of {self:?} do not divide the channels"
         );
-        let image = |[h, w]: [usize; 2], channels: usize| self.product(&[self.n, h, w, channels]);
-        [
-            image(self.input, self.c),
-            image(self.output, self.k),
-            self.weights(),
-        ]
     }
 
     /// Numbers in the weight.
@@ -159,7 +165,8 @@ impl Packed {
     /// more than once.
     ///
     /// # Panics
-    /// When its length is not the one `g` says.
+    /// When its length is not the one `g` says, a step or a kernel is zero, or the groups do not
+    /// divide the channels.
     pub fn new(isa: Isa, g: &Geometry, weight: &[f32], transposed: bool) -> Self {
         Self::build(false, isa, g, weight, transposed)
     }
@@ -174,6 +181,7 @@ impl Packed {
         // again takes longer than packing on the way, and what is used often is kept as far as
         // memory allows.
         let most = if once { 1 << 20 } else { 1 << 22 };
+        g.check();
         g.expect([(weight.len(), g.weights())]);
         let (c, k) = g.group();
         let (channels, depth) = if transposed { (c, k) } else { (k, c) };
@@ -257,7 +265,8 @@ pub fn convolve(
 /// source of its own or, without one, from the first `c` of those channels.
 ///
 /// # Panics
-/// As [`convolve`]; when the channels do not lie in the images, or a convolution of the images'
+/// As [`convolve`]; for transposed weights and with a residual; when the channels do not lie in the
+/// images, or a convolution of the images'
 /// own channels changes their size or writes where it reads.
 pub fn convolve_into(
     g: &Geometry,
@@ -267,12 +276,15 @@ pub fn convolve_into(
     images: &mut [f32],
     [first, pitch]: [usize; 2],
 ) {
-    assert!(!weight.1.transposed && tail.residual.is_none());
+    assert!(
+        !weight.1.transposed && tail.residual.is_none(),
+        "a transposed convolution and a residual have no place beside other channels"
+    );
     let pixels = g.product(&[g.n, g.output[0], g.output[1]]);
     g.expect([(images.len(), g.product(&[pixels, pitch]))]);
     let [inputs, ..] = g.lengths();
     assert!(
-        first + g.k <= pitch,
+        first.checked_add(g.k).is_some_and(|end| end <= pitch),
         "{} channels from {first} do not lie in {pitch}",
         g.k
     );
@@ -350,26 +362,33 @@ unsafe fn compute(
         "PReLU needs slopes"
     );
     let phases = g.phases(transposed);
-    for (phase, parts) in phases.iter().zip(&weights.parts) {
-        for (group, part) in parts.iter().enumerate() {
-            let work = Work {
-                isa,
-                n: g.n,
-                phase,
-                source: (source, source_plane.group(group, parts.len())),
-                edge: g.edge,
-                tail,
-                result: (result, result_plane.group(group, parts.len())),
-                weight: (weight, g.strides(group, transposed)),
-                group,
-            };
-            match part {
-                Part::Direct(weights) => gather(&work, weights),
-                Part::Filtered(filters) => winograd(&work, filters),
-                Part::Depthwise(weights) => depthwise::depthwise(&work, weights),
-            }
+    let source = source as usize;
+    let compute = |(phase, groups, group, part): (&Phase, usize, usize, &Part)| {
+        let work = Work {
+            isa,
+            n: g.n,
+            phase,
+            source: (source as *const f32, source_plane.group(group, groups)),
+            edge: g.edge,
+            tail,
+            result: (result, result_plane.group(group, groups)),
+            weight: (weight, g.strides(group, transposed)),
+            group,
+        };
+        match part {
+            Part::Direct(weights) => gather(&work, weights),
+            Part::Filtered(filters) => winograd(&work, filters),
+            Part::Depthwise(weights) => depthwise::depthwise(&work, weights),
         }
-    }
+    };
+    let items = phases
+        .iter()
+        .zip(&weights.parts)
+        .flat_map(|(phase, parts)| {
+            let all = parts.iter().enumerate();
+            all.map(move |(group, part)| (phase, parts.len(), group, part))
+        });
+    items.collect::<Vec<_>>().into_par_iter().for_each(compute);
 }
 
 /// The convolution: `input` `[n, h, w, c]` to `[n, oh, ow, k]`, with one bias a channel.

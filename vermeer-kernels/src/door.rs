@@ -520,7 +520,7 @@ impl Back for Flex {
         let [n, c, height, width] = dims(&gradient);
         let (isa, gradient) = (Isa::current(), Pixels::new(gradient));
         let from = [height, width];
-        let dx = bilinear::bilinear_backward(isa, gradient.slice(), [h, w, c], from);
+        let dx = bilinear::bilinear_backward(isa, gradient.slice(), n, [h, w, c], from);
         from_pixels(dx, [n, c, h, w])
     }
 

@@ -25,6 +25,7 @@ fn expect(x: &[f32], images: usize, [gamma, beta]: [&[f32]; 2], options: GroupNo
     );
     assert!(
         beta.len() == c
+            && c > 0
             && groups > 0
             && c.is_multiple_of(groups)
             && x.len().is_multiple_of(images * c),
@@ -230,7 +231,10 @@ fn images<'a>(
     }
 }
 
-/// The normalisation of `x`, images `[pixels, c]` one after the other.
+/// The normalisation of `x`, `n` images `[pixels, c]` one after the other.
+///
+/// # Panics
+/// When the sizes do not fit, there are no channels, or another activation is asked for.
 #[allow(unsafe_code, reason = "threads write to disjoint parts of one result")]
 pub fn group_norm(
     isa: Isa,
@@ -402,6 +406,9 @@ impl Image<'_> {
 }
 
 /// The gradients of [`group_norm`] to `x`, gamma and beta, from the gradient to its result.
+///
+/// # Panics
+/// As [`group_norm`], and when there is not a gradient for each number.
 #[allow(unsafe_code, reason = "threads write to disjoint parts of one result")]
 pub fn group_norm_backward(
     isa: Isa,

@@ -1,12 +1,14 @@
 //! Fast arithmetic on processors that Burn lacks, reached through Burn's extension door.
 //!
 //! Convolutions and normalisation of `f32` images on the `flex` backend are computed here,
-//! channels last, with the widest vectors the processor has; everything else goes to Burn's own
+//! channels last, with the widest vectors the processor has, convolutions of half numbers too;
+//! everything else goes to Burn's own
 //! operations, and so does everything with `VERMEER_KERNELS=burn`. The functions take and give
 //! Burn's tensors `[n, c, h, w]`, whose strides say how they lie in memory: a result of these
 //! kernels lies channels last, and stays so from layer to layer.
 //!
-//! [`conv`], [`norm`], [`group_norm`](mod@group_norm), [`join`](mod@join), [`pool`] and [`update`] are the arithmetic on slices.
+//! [`conv`], [`norm`], [`group_norm`](mod@group_norm), [`join`](mod@join),
+//! [`bilinear`](mod@bilinear), [`pool`], [`likelihood`] and [`update`] are the arithmetic on slices.
 
 mod activation;
 pub mod bilinear;

@@ -66,7 +66,7 @@ impl Stack {
     /// Adds the channels of `x`.
     ///
     /// # Panics
-    /// When `x` has other images or sizes, or there is no room for its channels.
+    /// When `x` has other images or sizes or no channels, or there is no room for them.
     pub fn push(mut self, x: Tensor<4>) -> Self {
         let first = self.taken;
         self.take(x.dims());
@@ -141,7 +141,7 @@ impl Stack {
     fn take(&mut self, [n, c, h, w]: [usize; 4]) {
         let [images, room, height, width] = self.shape;
         assert!(
-            [n, h, w] == [images, height, width] && self.taken + c <= room,
+            [n, h, w] == [images, height, width] && c > 0 && self.taken + c <= room,
             "{n} images of {c} channels and {h}×{w} pixels do not fit a stack {:?} that has {}",
             self.shape,
             self.taken
@@ -165,7 +165,8 @@ impl Stack {
     /// The first `count` channels.
     fn part(&self, count: usize) -> Tensor<4> {
         match &self.kept {
-            Kept::Nothing => panic!("a stack has no images before something is added"),
+            _ if count == 0 => panic!("a stack has no images before something is added"),
+            Kept::Nothing => unreachable!("what was added is kept"),
             Kept::Joined(images) => images.clone(),
             Kept::Place(images) => {
                 let images = images.clone().permute([0, 3, 1, 2]);

@@ -2,7 +2,8 @@
 //! reads its source pixels through pointers, tap by tap.
 //!
 //! Every position adds its products in the same order (taps, then channels) whatever tile,
-//! image or thread it belongs to, so a result does not depend on its company.
+//! image or thread it belongs to, so a result does not depend on its company. Taps that are outside
+//! the image for all positions of a tile are skipped, which changes nothing while weights are finite.
 
 #![allow(
     unsafe_code,

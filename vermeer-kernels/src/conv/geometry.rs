@@ -57,7 +57,8 @@ impl Edge {
     }
 }
 
-/// How a convolution is computed. The choice depends on the layer, never on the size of the image.
+/// How a convolution is computed. The choice depends on the layer and on whether its weights are used
+/// once, in training, or often; never on the size of the image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Algorithm {
     /// [`Algorithm::Winograd4`] where it applies, else [`Algorithm::Direct`].
@@ -68,9 +69,11 @@ pub enum Algorithm {
     /// F(2×2, 3×3) for 3×3 kernels that move by one: 16 products where the definition has 36.
     /// Direct elsewhere.
     Winograd2,
-    /// F(4×4, 3×3) for the same, 36 products where the definition has 144, and F(4×4, 2×2) for
-    /// 4×4 kernels that move by two, 25 where it has 64; at a few times the rounding error.
-    /// Direct elsewhere.
+    /// F(4×4, 3×3) for the same, 36 products where the definition has 144; F(4×4, 2×2) for 4×4
+    /// kernels that move by two, 25 where it has 64; F(2×2, 5×5), 36 for 100; and F(4, 7) and
+    /// F(4, 3) for kernels along one axis, 10 for 28 and 6 for 12; at a few times the rounding error.
+    /// Direct elsewhere, and where a layer's weights are so many that reading them costs more than
+    /// filtering saves.
     Winograd4,
 }
 

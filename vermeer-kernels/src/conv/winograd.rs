@@ -54,8 +54,8 @@ fn tiles(on_the_way: bool, all: usize) -> usize {
     match on_the_way {
         false => FEWEST,
         true => {
-            let even = all.div_ceil(all.div_ceil(MOST).max(1));
-            even.next_multiple_of(FEWEST).max(FEWEST)
+            let even = all.div_ceil(all.div_ceil(MOST));
+            even.next_multiple_of(FEWEST)
         }
     }
 }
@@ -91,7 +91,7 @@ fn winograd_by<F: Filter>(work: &Work<'_>, filters: &Filters) {
     let (lanes, most) = isa.shape();
     let (channels, depth) = (result_plane.channels, source_plane.channels);
     let grid = Grid::new::<F>(phase);
-    if grid.tiles() == 0 {
+    if n * grid.tiles() == 0 {
         return;
     }
     let task = Task {
@@ -199,8 +199,7 @@ impl<F: Filter> Kernel for Tiles<'_, F> {
                     let outside = (task.edge, task.zeros);
                     self::pixels(
                         data,
-                        plane,
-                        image,
+                        (plane, image),
                         from,
                         step,
                         [F::Y::SIDE, F::X::SIDE],

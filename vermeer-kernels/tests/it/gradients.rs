@@ -469,6 +469,24 @@ fn packed_weights_are_forgotten_with_the_weights() {
 }
 
 #[test]
+fn packed_weights_serve_them_as_they_lie_only() {
+    let mut random = Numbers(33);
+    let x = constant(&mut random, [1, 16, 5, 5]).inner();
+    let weight = constant(&mut random, [16, 16, 3, 3]).inner();
+    for turned in [
+        weight.clone().swap_dims(0, 1),
+        weight.clone().swap_dims(2, 3),
+    ] {
+        let options = ConvOptions::default();
+        let _kept = conv2d(x.clone(), weight.clone(), None, options);
+        let found = conv2d(x.clone(), turned.clone(), None, options);
+        let copy = Tensor::<4>::from_data(turned.into_data(), &x.device());
+        let expected = conv2d(x.clone(), copy, None, options);
+        found.into_data().assert_eq(&expected.into_data(), true);
+    }
+}
+
+#[test]
 fn channels_become_pixels_as_in_pytorch() {
     // torch 2.11: pixel_unshuffle(arange(8).reshape(1, 1, 2, 4), 2)
     let device = Device::flex().autodiff();

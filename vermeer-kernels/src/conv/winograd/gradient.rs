@@ -206,8 +206,7 @@ impl<F: Filter> Sums<'_, F> {
         let outside = (Edge::Zeros, task.zeros);
         pixels(
             data,
-            &plane,
-            image,
+            (&plane, image),
             from,
             step,
             [F::Y::SIDE, F::X::SIDE],
@@ -230,8 +229,7 @@ impl<F: Filter> Sums<'_, F> {
         let outside = (Edge::Zeros, task.zeros);
         pixels(
             data,
-            &plane,
-            image,
+            (&plane, image),
             from,
             [1, 1],
             [F::Y::STEP, F::X::STEP],

@@ -101,8 +101,7 @@ pub(super) type Pixels = [[*const f32; SIDE]; SIDE];
 #[inline(always)]
 pub(super) fn pixels(
     data: *const f32,
-    plane: &Plane,
-    image: usize,
+    (plane, image): (&Plane, usize),
     first: [isize; 2],
     step: [usize; 2],
     sides: [usize; 2],
