@@ -296,7 +296,12 @@ impl Task<'_> {
     #[inline(always)]
     fn buffers<F: Filter>(&self, lanes: usize, most: usize) -> [Buffer; 2] {
         let vectors = self.lattices.len() * self.source_plane.channels.div_ceil(lanes);
-        [vectors, most].map(|vectors| Buffer::new::<F>(self.tiles, vectors, lanes))
+        let source = match self.filters.on_the_way {
+            // Of a few rows of weights at a time only these vectors are read.
+            true => Buffer::by_tile::<F>(self.tiles, vectors, lanes),
+            false => Buffer::new::<F>(self.tiles, vectors, lanes),
+        };
+        [source, Buffer::new::<F>(self.tiles, most, lanes)]
     }
 
     /// The result of a tile for a panel of channels.

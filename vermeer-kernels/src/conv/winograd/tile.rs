@@ -38,9 +38,15 @@ impl Buffer {
     #[inline(always)]
     pub(super) fn new<F: Filter>(tiles: usize, vectors: usize, lanes: usize) -> Self {
         const FEW: usize = 8;
-        if vectors > FEW {
-            return Self::by_place::<F>(tiles, vectors, lanes);
+        match vectors <= FEW {
+            true => Self::by_tile::<F>(tiles, vectors, lanes),
+            false => Self::by_place::<F>(tiles, vectors, lanes),
         }
+    }
+
+    /// `[tile][vector][place][lane]`.
+    #[inline(always)]
+    pub(super) fn by_tile<F: Filter>(tiles: usize, vectors: usize, lanes: usize) -> Self {
         let vector = F::PLACES * lanes;
         let tile = vectors * vector + GAP;
         Self {
