@@ -266,8 +266,7 @@ pub fn convolve(
 ///
 /// # Panics
 /// As [`convolve`]; for transposed weights and with a residual; when the channels do not lie in the
-/// images, or a convolution of the images'
-/// own channels changes their size or writes where it reads.
+/// images, or a convolution of the images' own channels changes their size or writes where it reads.
 pub fn convolve_into(
     g: &Geometry,
     source: Option<&[f32]>,

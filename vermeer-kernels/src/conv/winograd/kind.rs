@@ -1,5 +1,6 @@
-//! The filters that serve, and the kernels they serve.
+//! Which filter serves which kernel.
 
+use super::filter::{By, FourOfTwo, One, Toom};
 use crate::conv::geometry::Phase;
 
 /// The filters that serve.
@@ -23,64 +24,49 @@ pub(in crate::conv) enum Kind {
     Column7,
 }
 
+/// One filter along both axes.
+pub(super) type Square<const M: usize, const R: usize> = By<Toom<M, R>, Toom<M, R>>;
+/// A filter along rows only.
+pub(super) type Row<const M: usize, const R: usize> = By<One, Toom<M, R>>;
+/// A filter along columns only.
+pub(super) type Column<const M: usize, const R: usize> = By<Toom<M, R>, One>;
+/// F(4×4, 2×2).
+pub(super) type FourByFour = By<FourOfTwo, FourOfTwo>;
+
 /// `$do` with `$F` as the filter of a kind.
 macro_rules! by_kind {
     ($kind:expr, $F:ident => $do:expr) => {
         match $kind {
             Kind::Two => {
-                type $F = $crate::conv::winograd::filter::By<
-                    $crate::conv::winograd::filter::Toom<2, 3>,
-                    $crate::conv::winograd::filter::Toom<2, 3>,
-                >;
+                type $F = $crate::conv::winograd::kind::Square<2, 3>;
                 $do
             }
             Kind::Four => {
-                type $F = $crate::conv::winograd::filter::By<
-                    $crate::conv::winograd::filter::Toom<4, 3>,
-                    $crate::conv::winograd::filter::Toom<4, 3>,
-                >;
+                type $F = $crate::conv::winograd::kind::Square<4, 3>;
                 $do
             }
             Kind::FourOfTwo => {
-                type $F = $crate::conv::winograd::filter::By<
-                    $crate::conv::winograd::filter::FourOfTwo,
-                    $crate::conv::winograd::filter::FourOfTwo,
-                >;
+                type $F = $crate::conv::winograd::kind::FourByFour;
                 $do
             }
             Kind::TwoOfFive => {
-                type $F = $crate::conv::winograd::filter::By<
-                    $crate::conv::winograd::filter::Toom<2, 5>,
-                    $crate::conv::winograd::filter::Toom<2, 5>,
-                >;
+                type $F = $crate::conv::winograd::kind::Square<2, 5>;
                 $do
             }
             Kind::Row3 => {
-                type $F = $crate::conv::winograd::filter::By<
-                    $crate::conv::winograd::filter::One,
-                    $crate::conv::winograd::filter::Toom<4, 3>,
-                >;
+                type $F = $crate::conv::winograd::kind::Row<4, 3>;
                 $do
             }
             Kind::Column3 => {
-                type $F = $crate::conv::winograd::filter::By<
-                    $crate::conv::winograd::filter::Toom<4, 3>,
-                    $crate::conv::winograd::filter::One,
-                >;
+                type $F = $crate::conv::winograd::kind::Column<4, 3>;
                 $do
             }
             Kind::Row7 => {
-                type $F = $crate::conv::winograd::filter::By<
-                    $crate::conv::winograd::filter::One,
-                    $crate::conv::winograd::filter::Toom<4, 7>,
-                >;
+                type $F = $crate::conv::winograd::kind::Row<4, 7>;
                 $do
             }
             Kind::Column7 => {
-                type $F = $crate::conv::winograd::filter::By<
-                    $crate::conv::winograd::filter::Toom<4, 7>,
-                    $crate::conv::winograd::filter::One,
-                >;
+                type $F = $crate::conv::winograd::kind::Column<4, 7>;
                 $do
             }
         }
