@@ -22,6 +22,7 @@ mod font;
 mod format;
 mod grid;
 mod image;
+pub mod metrics;
 mod resize;
 
 pub use crate::animation::{encode_apng, encode_gif};
@@ -33,4 +34,7 @@ pub use crate::error::{ImageError, Result};
 pub use crate::format::Format;
 pub use crate::grid::{Grid, grid};
 pub use crate::image::{Depth, Image, Pixels};
-pub use crate::resize::{Filter, crop, resize};
+pub use crate::resize::{
+    Filter, ResizeRule, crop, pil_bicubic, resize, tf1_bilinear, torch_bilinear,
+    torch_bilinear_antialias,
+};

@@ -1,5 +1,9 @@
 //! Antialiased resizing and cropping.
 
+mod exact;
+
+pub use exact::{ResizeRule, pil_bicubic, tf1_bilinear, torch_bilinear, torch_bilinear_antialias};
+
 use std::fmt;
 use std::str::FromStr;
 
