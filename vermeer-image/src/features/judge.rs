@@ -146,10 +146,19 @@ impl Judge {
 
     /// Logits `[n, 10]` before the temperature, of unit images `[n, 1, 28, 28]`.
     pub fn logits(&self, x: Tensor<4>) -> Tensor<2> {
+        self.logits_of(self.features(x))
+    }
+
+    /// The 128 features `[n, 128]` before the output layer, of unit images `[n, 1, 28, 28]`.
+    pub fn features(&self, x: Tensor<4>) -> Tensor<2> {
         let pool = |x| max_pool2d(x, MaxPoolOptions::new([2, 2]));
         let x = pool(relu(self.conv1.forward(x))); // [n, 16, 14, 14]
         let x = pool(relu(self.conv2.forward(x))); // [n, 32, 5, 5]
-        let features = relu(self.hidden.forward(x.flatten(1, 3))); // [n, 128]
+        relu(self.hidden.forward(x.flatten(1, 3)))
+    }
+
+    /// The logits `[n, 10]` before the temperature, of features `[n, 128]`.
+    pub fn logits_of(&self, features: Tensor<2>) -> Tensor<2> {
         self.out.forward(features)
     }
 
