@@ -173,6 +173,31 @@ pub trait Pipeline: Send {
     /// [`Error::Image`] for images of another shape.
     fn answer(&self, request: &Request, progress: Progress) -> Result<Answer>;
 
+    /// How many numbers the latent of a sample has; `None` for a family whose images are made of
+    /// no latents.
+    fn latent_dims(&self) -> Option<usize> {
+        None
+    }
+
+    /// The images of `latents`, [`Pipeline::latent_dims`] numbers each. `numbers` are those of the
+    /// samples whose class they have, where there are classes: with the latents of these samples
+    /// the images are the samples.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] for a family without latents, for other numbers of values, and for a
+    /// sampler that adds noise, since its images do not follow from their latents.
+    fn decode(
+        &self,
+        _latents: &[f32],
+        _numbers: &[u64],
+        _options: &SampleOptions,
+    ) -> Result<ImageBatch> {
+        Err(Error::settings(
+            "this family makes images of no latents",
+            "choose a run of a family that does, such as vae, dcgan or diffusion",
+        ))
+    }
+
     /// A lower bound of the log-likelihood of each image in nats, by `draws` importance
     /// samples, where the family defines one.
     ///
@@ -244,6 +269,28 @@ pub fn in_blocks<const D: usize>(
         rows.push(samples.clone().narrow(0, row, 1));
     }
     Ok(burn::Tensor::cat(rows, 0))
+}
+
+/// Latents of `size` numbers as a tensor, if there is one for each of `count` samples.
+///
+/// # Errors
+/// [`Error::Settings`] for another number of values.
+pub fn of_latents(
+    latents: &[f32],
+    [count, size]: [usize; 2],
+    device: &burn::prelude::Device,
+) -> Result<burn::Tensor<2>> {
+    if latents.len() != count * size || count == 0 {
+        return Err(Error::settings(
+            format!(
+                "{count} latents have {} numbers, here are {}",
+                count * size,
+                latents.len()
+            ),
+            "give one latent for each sample",
+        ));
+    }
+    Ok(burn::Tensor::<1>::from_floats(latents, device).reshape([count, size]))
 }
 
 /// Calls `compute` for each block of [`BLOCK`] rows of `x`, the last one padded with zeros,

@@ -29,7 +29,8 @@ use crate::registry::{
 };
 use crate::run::{NamedTensor, TensorMap};
 use crate::task::{
-    Answer, Pipeline, Progress, Request, Task, in_blocks, rows_in_blocks, unsupported,
+    Answer, Pipeline, Progress, Request, SampleOptions, Task, in_blocks, of_latents,
+    rows_in_blocks, unsupported,
 };
 use crate::train::health::{Health, Limit};
 use crate::train::{Scalars, accumulate, images_to_device};
@@ -885,5 +886,21 @@ impl Pipeline for DcganPipeline {
                 Err(unsupported("dcgan", request.task(), self.tasks()))
             }
         }
+    }
+
+    fn latent_dims(&self) -> Option<usize> {
+        Some(self.latent)
+    }
+
+    fn decode(
+        &self,
+        latents: &[f32],
+        numbers: &[u64],
+        options: &SampleOptions,
+    ) -> Result<ImageBatch> {
+        options.seed_only(Dcgan::INFO.id)?;
+        let z = of_latents(latents, [numbers.len(), self.latent], &self.device)?;
+        let x = rows_in_blocks(z, |z| Ok(self.generator.forward(z, Mode::Use)))?;
+        Ok(ImageBatch::new(x, Range::Signed)?.to_range(Range::Unit))
     }
 }

@@ -35,8 +35,8 @@ use crate::registry::{
 };
 use crate::run::TensorMap;
 use crate::task::{
-    Answer, BLOCK, Pipeline, Progress, Request, SampleOptions, Task, in_blocks, rows_in_blocks,
-    unsupported,
+    Answer, BLOCK, Pipeline, Progress, Request, SampleOptions, Task, in_blocks, of_latents,
+    rows_in_blocks, unsupported,
 };
 use crate::train::health::{Health, Limit};
 use crate::train::{Scalars, accumulate, images_to_device};
@@ -741,7 +741,7 @@ impl DiffusionPipeline {
     /// Signed samples as unit images. The published 28×28 network does not see a constant added
     /// to its input, so the brightness of its samples drifts by several units; each one is
     /// brought to the full range by its own minimum and maximum, as its authors show them.
-    fn finish(&self, x: Tensor<4>) -> Result<Answer> {
+    fn finish(&self, x: Tensor<4>) -> Result<ImageBatch> {
         let x = match self.config.network {
             DiffusionNetwork::Unet => x,
             DiffusionNetwork::Pulfer28 => {
@@ -754,9 +754,7 @@ impl DiffusionPipeline {
             }
         };
         let x = x.clamp(-1.0, 1.0);
-        Ok(Answer::Images(
-            ImageBatch::new(x, Range::Signed)?.to_range(Range::Unit),
-        ))
+        Ok(ImageBatch::new(x, Range::Signed)?.to_range(Range::Unit))
     }
 }
 
@@ -782,7 +780,7 @@ impl Pipeline for DiffusionPipeline {
                         &mut |done, steps| progress(before * steps + done, blocks.len() * steps);
                     self.walk(self.start(block, options.seed), block, options, part)
                 })?;
-                self.finish(x)
+                Ok(Answer::Images(self.finish(x)?))
             }
             Request::Interpolate {
                 from,
@@ -815,11 +813,41 @@ impl Pipeline for DiffusionPipeline {
                         &mut |done, steps| progress(before * steps + done, blocks * steps);
                     self.walk(x, &numbers, &options, part)
                 })?;
-                self.finish(x)
+                Ok(Answer::Images(self.finish(x)?))
             }
             Request::Reconstruct(_) | Request::Encode(_) => {
                 Err(unsupported("diffusion", request.task(), self.tasks()))
             }
         }
+    }
+
+    fn latent_dims(&self) -> Option<usize> {
+        Some(self.spec.shape().iter().product())
+    }
+
+    fn decode(
+        &self,
+        latents: &[f32],
+        numbers: &[u64],
+        options: &SampleOptions,
+    ) -> Result<ImageBatch> {
+        let grid = self.grid(options)?;
+        if grid.sampler == Sampler::Ddpm || grid.eta > 0.0 {
+            return Err(Error::settings(
+                "this sampler adds noise, so that images do not follow from their latents",
+                "use the ddim sampler with eta = 0",
+            ));
+        }
+        let [c, h, w] = self.spec.shape();
+        let start = of_latents(latents, [numbers.len(), c * h * w], &self.device)?;
+        let start = start.reshape([numbers.len(), c, h, w]);
+        let mut blocks = numbers.chunks(BLOCK);
+        let x = rows_in_blocks(start, |x| {
+            // What stands in the padding is cut off again.
+            let mut block = blocks.next().unwrap_or_default().to_vec();
+            block.resize(BLOCK, 0);
+            self.walk(x, &block, options, &mut |_, _| {})
+        })?;
+        self.finish(x)
     }
 }

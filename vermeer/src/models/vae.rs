@@ -30,7 +30,10 @@ use crate::registry::{
     DataSpec, Family, Info, Step, TrainDefaults, TrainState, Trainer, TrainerContext,
 };
 use crate::run::TensorMap;
-use crate::task::{Answer, Pipeline, Progress, Request, TASKS, Task, in_blocks, rows_in_blocks};
+use crate::task::{
+    Answer, Pipeline, Progress, Request, SampleOptions, TASKS, Task, in_blocks, of_latents,
+    rows_in_blocks,
+};
 use crate::train::health::{Health, Limit};
 use crate::train::{Scalars, images_to_device};
 use crate::{Error, Result};
@@ -736,6 +739,23 @@ impl Pipeline for VaePipeline {
                 unit(rows_in_blocks(path, |z| Ok(self.net.expected(z)))?)
             }
         }
+    }
+
+    fn latent_dims(&self) -> Option<usize> {
+        Some(self.net.config.latent)
+    }
+
+    fn decode(
+        &self,
+        latents: &[f32],
+        numbers: &[u64],
+        options: &SampleOptions,
+    ) -> Result<ImageBatch> {
+        options.seed_only(Vae::INFO.id)?;
+        let size = [numbers.len(), self.net.config.latent];
+        let z = of_latents(latents, size, &self.device)?;
+        let x = rows_in_blocks(z, |z| Ok(self.net.expected(z)))?;
+        Ok(ImageBatch::new(x, Range::Unit)?)
     }
 
     fn log_likelihood(&self, images: &ImageBatch, draws: usize, seed: u64) -> Result<Vec<f64>> {
