@@ -26,6 +26,10 @@ pub mod stylegan;
 pub mod subset;
 pub mod world;
 
+pub(crate) use new_folder::NewFolder;
+pub(crate) use npy::write as npy_bytes;
+pub(crate) use npz::doubles as npz_doubles;
+
 pub use loader::{Epoch, HostBatch, Loader, epoch};
 pub use memory::MemorySource;
 pub use preprocess::{Fit, Preprocess};

@@ -68,6 +68,9 @@ pub enum Error {
     /// A device that is unknown, not compiled in, or does not answer.
     #[error("{0}")]
     Device(String),
+    /// A condition that was asked about came true.
+    #[error("it came true: {0}")]
+    Threshold(String),
     /// Anything else that did not succeed.
     #[error("{0}")]
     Failed(String),
@@ -153,11 +156,13 @@ impl Error {
         }
     }
 
-    /// What a process ends with: 1 failed, 2 misuse, 4 bad input, 75 stopped and resumable.
+    /// What a process ends with: 1 failed, 2 misuse, 3 a check said no, 4 bad
+    /// input, 75 stopped and resumable.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Io { .. } | Self::NonFinite { .. } | Self::Failed(_) => 1,
             Self::Settings { .. } | Self::Device(_) => 2,
+            Self::Threshold(_) => 3,
             Self::Data { .. } | Self::Checkpoint { .. } => 4,
             Self::Image(ImageError::Io { .. }) => 1,
             Self::Image(ImageError::Shape(_)) => 2,
@@ -181,7 +186,7 @@ impl Error {
             ),
             Self::Device(_) => Some("`vermeer doctor` lists the devices of this build"),
             Self::Stopped { .. } => Some("run the same command with --resume"),
-            Self::Image(_) | Self::Failed(_) => None,
+            Self::Image(_) | Self::Threshold(_) | Self::Failed(_) => None,
         }
     }
 }
@@ -230,6 +235,7 @@ mod tests {
             (Error::from(ImageError::Shape("a".into())), 2),
             (Error::Device("a".into()), 2),
             (Error::Failed("a".into()), 1),
+            (Error::Threshold("a".into()), 3),
         ] {
             assert_eq!(error.exit_code(), code, "{error}");
         }

@@ -9,6 +9,7 @@
 //! - [`train`]: settings, the loop every family shares, health.
 //! - [`run`](mod@run): a run on disk, its checkpoints and what it measured.
 //! - [`pipeline`] and [`task`]: a trained model and what it can be asked.
+//! - [`evaluate`]: how good images and models are.
 //! - [`import`]: weights published for PyTorch.
 //!
 //! Every random draw is keyed ([`random`]), so a result depends on settings and data and not on
@@ -21,6 +22,7 @@ pub mod data;
 pub mod device;
 pub mod diffusion;
 mod error;
+pub mod evaluate;
 pub mod import;
 pub mod loss;
 pub mod models;

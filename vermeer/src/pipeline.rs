@@ -70,6 +70,8 @@ pub struct Model {
     pub usage: Use,
     /// Step of the checkpoint.
     pub step: u64,
+    /// SHA-256 over the sums of the checkpoint's files.
+    pub digest: String,
     /// What was noticed while reading, such as skipped checkpoints.
     pub warnings: Vec<String>,
 }
@@ -105,10 +107,13 @@ pub fn open(run: &RunDir, which: Which, device: &Device) -> Result<Model> {
     let pipeline = family(&usage.family)?
         .pipeline(&usage.model, &usage.spec, &weights(&checkpoint), device)
         .map_err(|error| error.within(&folder))?;
+    let sums = folder.join("SHA256SUMS");
+    let sums = std::fs::read(&sums).map_err(|error| Error::io(&sums, error))?;
     Ok(Model {
         pipeline,
         usage,
         step: checkpoint.step,
+        digest: crate::sha256_hex(&sums),
         warnings,
     })
 }

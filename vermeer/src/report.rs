@@ -104,15 +104,21 @@ figure svg { max-width: 100%; height: auto; }
 .ok { background: #1a7f45; } .watch { background: #96640a; } .bad { background: #b3261e; }
 ";
 
-fn render(input: &ReportInput) -> Result<String> {
-    let title = escape(&input.title);
-    let mut page = format!(
+/// The beginning of a report, up to its heading. `more_style` follows the style of every report.
+pub(crate) fn head(title: &str, more_style: &str) -> String {
+    let title = escape(title);
+    format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta http-equiv=\"Content-Security-Policy\" \
          content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n\
-         <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
-    );
+         <title>{title}</title>\n<style>{STYLE}{more_style}</style>\n</head>\n<body>\n\
+         <h1>{title}</h1>\n"
+    )
+}
+
+fn render(input: &ReportInput) -> Result<String> {
+    let mut page = head(&input.title, "");
     for sentence in &input.summary {
         push(&mut page, format_args!("<p>{}</p>\n", escape(sentence)));
     }
@@ -191,27 +197,33 @@ fn badge(verdict: Verdict) -> &'static str {
 
 fn figure(page: &mut String, picture: &Picture) {
     let caption = escape(&picture.caption);
+    page.push_str("<figure>\n");
+    image(page, &picture.caption, picture.media_type, &picture.bytes);
     push(
         page,
-        format_args!(
-            "<figure>\n<img alt=\"{caption}\" src=\"data:{};base64,",
-            picture.media_type
-        ),
-    );
-    STANDARD.encode_string(&picture.bytes, page);
-    push(
-        page,
-        format_args!("\">\n<figcaption>{caption}</figcaption>\n</figure>\n"),
+        format_args!("\n<figcaption>{caption}</figcaption>\n</figure>\n"),
     );
 }
 
-fn push(page: &mut String, text: std::fmt::Arguments<'_>) {
+/// A picture with its bytes, and the text that stands for it where it cannot be seen.
+pub(crate) fn image(page: &mut String, text: &str, media_type: &str, bytes: &[u8]) {
+    let text = escape(text);
+    push(
+        page,
+        format_args!("<img alt=\"{text}\" src=\"data:{media_type};base64,"),
+    );
+    STANDARD.encode_string(bytes, page);
+    page.push_str("\">");
+}
+
+/// Writes a formatted text.
+pub(crate) fn push(page: &mut String, text: std::fmt::Arguments<'_>) {
     // Writing into a string cannot fail.
     let _ = page.write_fmt(text);
 }
 
 /// A text as HTML shows it, in an element or in a quoted attribute.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

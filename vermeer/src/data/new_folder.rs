@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 /// A folder in the making. Until [`NewFolder::publish`] its files lie in a hidden folder beside
 /// the place where it will stand, which goes away when this value is dropped.
-pub(super) struct NewFolder {
+pub(crate) struct NewFolder {
     out: PathBuf,
     parent: PathBuf,
     /// Private to this user, as temporary folders are; `staged` inside it has the usual rights.
@@ -24,7 +24,7 @@ impl NewFolder {
     /// # Errors
     /// [`Error::Settings`] when `out` is a file, or a folder that is not empty; [`Error::Io`] when
     /// nothing can be written there.
-    pub(super) fn create(out: &Path) -> Result<Self> {
+    pub(crate) fn create(out: &Path) -> Result<Self> {
         let Some(name) = out.file_name() else {
             return Err(Error::settings(
                 format!(
@@ -69,7 +69,7 @@ impl NewFolder {
     ///
     /// # Panics
     /// When `name` leaves the folder, or was written before.
-    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let inside = |part: &str| !matches!(part, "" | "." | "..");
         assert!(name.split('/').all(inside), "'{name}' leaves its folder");
         let path = self.staged().join(name);
@@ -95,7 +95,7 @@ impl NewFolder {
     /// # Errors
     /// [`Error::Settings`] when something was put there meanwhile, [`Error::Io`] when it cannot be
     /// moved.
-    pub(super) fn publish(self) -> Result<()> {
+    pub(crate) fn publish(self) -> Result<()> {
         refuse_if_taken(&self.out)?;
         let failed = |e| Error::io(&self.out, e);
         sync_folder(&self.staged()).map_err(failed)?;

@@ -136,6 +136,20 @@ impl Array {
         }
     }
 
+    /// The numbers in double precision.
+    pub(super) fn doubles(&self) -> Vec<f64> {
+        match self.kind {
+            Kind::Float(8) => self
+                .bytes
+                .as_chunks::<8>()
+                .0
+                .iter()
+                .map(|bytes| f64::from_le_bytes(*bytes))
+                .collect(),
+            _ => self.floats().into_iter().map(f64::from).collect(),
+        }
+    }
+
     /// The numbers as pixels: bytes, 16-bit numbers, or floats in `[0, 1]`.
     ///
     /// # Errors
@@ -192,9 +206,8 @@ fn kind(descr: &str) -> Result<Kind, String> {
     }
 }
 
-/// The bytes of a `.npy` file of version 1, for tests.
-#[cfg(test)]
-pub(super) fn write(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+/// The bytes of a `.npy` file of version 1: `descr` and `shape` as Python writes them.
+pub(crate) fn write(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
     let header = format!("{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n");
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((header.len() as u16).to_le_bytes());

@@ -63,6 +63,30 @@ impl Labels {
     }
 }
 
+/// The arrays of these names in double precision, each with its shape.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be read, [`Error::Data`] when it is no `.npz`, lacks an array
+/// or holds a damaged or very large one.
+pub(crate) fn doubles(path: &Path, names: &[&str]) -> Result<Vec<(Vec<usize>, Vec<f64>)>> {
+    /// 8,192 features squared.
+    const LARGEST: u64 = 8 * 8192 * 8192 + (1 << 16);
+    let archive = Archive::open(path)?;
+    let wrong = |reason: String| Error::data(path, reason, "give a complete .npz of plain numbers");
+    names
+        .iter()
+        .map(|name| {
+            let file = format!("{name}.npy");
+            let index = archive.names().iter().position(|entry| *entry == file);
+            let index = index.ok_or_else(|| wrong(format!("it holds no array {name}")))?;
+            let array = Array::parse(archive.read(index, LARGEST)?)
+                .map_err(|reason| wrong(format!("{name}: {reason}")))?;
+            let values = array.doubles();
+            Ok((array.shape, values))
+        })
+        .collect()
+}
+
 /// Opens an `.npz`. Its images are held in memory.
 ///
 /// # Errors

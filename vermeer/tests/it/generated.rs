@@ -6,6 +6,7 @@ use std::path::Path;
 use vermeer::registry::FAMILIES;
 use vermeer::task::TASKS;
 use vermeer::train::TrainSettings;
+use vermeer_image::metrics::{Better, METRICS, Metric};
 
 /// The lines between the markers of a generated part, without its two header lines.
 fn rows(file: &str, name: &str) -> Vec<String> {
@@ -84,4 +85,20 @@ fn every_setting_is_documented_with_its_default() {
             "train.{key} = {value}"
         );
     }
+}
+
+#[test]
+fn the_guide_of_evaluation_lists_every_metric() {
+    let row = |metric: &Metric| {
+        let better = match metric.better {
+            Better::Lower => "lower",
+            Better::Higher => "higher",
+            Better::Neither => "neither",
+        };
+        let (id, title, floor) = (metric.id, metric.title, metric.floor);
+        let (meaning, caveat) = (metric.meaning, metric.caveat);
+        format!("| `{id}` | {title} | {better} | {floor} | {meaning} | {caveat} |")
+    };
+    let expected: Vec<String> = METRICS.iter().map(row).collect();
+    assert_eq!(rows("docs/evaluation.md", "metrics"), expected);
 }

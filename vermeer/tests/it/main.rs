@@ -4,15 +4,23 @@
 //! - `tables`: schedules, samplers and likelihoods against the same files.
 //! - `conformance`: what every family of `FAMILIES` promises, on the device that
 //!   `VERMEER_TEST_DEVICE` names (`flex` where it is not set).
+//! - `honesty`: copies, lost classes, constants and checkerboards are found, healthy samples are not.
 //! - `imports`: published weights against reference outputs, where `VERMEER_SHARED` names a
 //!   folder that holds `checkpoints/`.
+//! - `evaluation`: whole evaluations, also against torch-fidelity on published photographs.
+//! - `pairs`: images against their originals, by hand.
+//! - `networks`: frozen networks with published weights, there too.
 
 // An unwrap that fails is a test that fails; what was left out is told on standard error.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod conformance;
+mod evaluation;
 mod generated;
+mod honesty;
 mod imports;
+mod networks;
+mod pairs;
 mod tables;
 mod twin;
 mod twins_dcgan;
