@@ -43,8 +43,7 @@ enum Command {
     Sample(sample::Args),
     Reconstruct(reconstruct::Args),
     Interpolate(interpolate::Args),
-    #[command(subcommand)]
-    Eval(eval::Command),
+    Eval(eval::Args),
     #[command(subcommand)]
     Data(data::Command),
     #[command(subcommand)]
@@ -80,7 +79,7 @@ impl Cli {
             Command::Sample(args) => args.run(terminal),
             Command::Reconstruct(args) => args.run(terminal),
             Command::Interpolate(args) => args.run(terminal),
-            Command::Eval(command) => command.run(terminal),
+            Command::Eval(args) => args.run(terminal),
             Command::Data(command) => return command.run(terminal),
             Command::Models(command) => command.run(terminal),
             Command::Runs(command) => command.run(terminal),

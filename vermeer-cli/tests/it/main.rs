@@ -9,6 +9,8 @@ mod bad_input;
 mod checkpoints;
 mod command_line;
 mod data;
+mod evaluation;
+mod honesty;
 mod imports;
 mod outputs;
 mod place;

@@ -1,0 +1,96 @@
+//! `vermeer eval compare`: whether two evaluations differ by more than chance.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::json;
+use vermeer::evaluate::{Measured, difference};
+use vermeer::{Error, Result};
+
+use super::table;
+use crate::terminal::Terminal;
+
+const EXAMPLES: &str = "\
+Examples:
+  vermeer eval fid kid ours/ photos/ --json >ours.json
+  vermeer eval fid kid theirs/ photos/ --json >theirs.json
+  vermeer eval compare ours.json theirs.json
+
+Values of different protocols, networks, numbers of images or real images are refused: --force
+compares them all the same.";
+
+/// Compare two evaluations that were kept with --json.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The first evaluation.
+    #[arg(value_name = "A.json")]
+    first: PathBuf,
+    /// The second evaluation.
+    #[arg(value_name = "B.json")]
+    second: PathBuf,
+    /// Compare values whose passports differ.
+    #[arg(long)]
+    force: bool,
+    /// Print the differences as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The part of an evaluation that is compared.
+#[derive(Deserialize)]
+struct Evaluation {
+    values: Vec<Measured>,
+}
+
+impl Args {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<()> {
+        let (first, second) = (read(&self.first)?, read(&self.second)?);
+        let mut differences = Vec::new();
+        let mut without = Vec::new();
+        for a in &first.values {
+            let Some(b) = second.values.iter().find(|b| b.name == a.name) else {
+                continue;
+            };
+            match difference(a, b, self.force)? {
+                Some(found) => differences.push(found),
+                None => without.push(json!({"name": a.name, "first": a.value, "second": b.value})),
+            }
+        }
+        if differences.is_empty() && without.is_empty() {
+            return Err(Error::settings(
+                "the two evaluations have no value of one name",
+                "compute the same metrics in the same way for both",
+            ));
+        }
+        if self.json {
+            return terminal
+                .json(&json!({"differences": differences, "without_interval": without}));
+        }
+        if !differences.is_empty() {
+            terminal.result(&table::differences(&differences))?;
+        }
+        for pair in without {
+            let text = |key: &str| pair[key].to_string();
+            let name = text("name");
+            terminal.result(&format!(
+                "{}  {} and {}: no interval, so nothing is said of chance",
+                name.trim_matches('"'),
+                text("first"),
+                text("second")
+            ))?;
+        }
+        Ok(())
+    }
+}
+
+fn read(path: &Path) -> Result<Evaluation> {
+    let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
+    serde_json::from_str(&text).map_err(|error| {
+        Error::data(
+            path,
+            format!("this is no evaluation: {error}"),
+            "make it with `vermeer eval … --json`",
+        )
+    })
+}
