@@ -11,6 +11,7 @@
 //! - [`pipeline`] and [`task`]: a trained model and what it can be asked.
 //! - [`evaluate`]: how good images and models are.
 //! - [`import`]: weights published for PyTorch.
+//! - [`published`]: the weights that metrics are defined by, downloaded when asked for.
 //!
 //! Every random draw is keyed ([`random`]), so a result depends on settings and data and not on
 //! batch size, threads or interruptions.
@@ -29,6 +30,7 @@ pub mod models;
 pub mod nn;
 pub mod optim;
 pub mod pipeline;
+pub mod published;
 pub mod random;
 pub mod registry;
 pub mod report;

@@ -1,6 +1,7 @@
 //! `vermeer models`: the model families, and weights from elsewhere.
 
 mod describe;
+mod fetch;
 mod import;
 mod list;
 
@@ -13,15 +14,17 @@ const EXAMPLES: &str = "\
 Examples:
   vermeer models list                                    what can be trained
   vermeer models describe diffusion                      every setting with its default
-  vermeer models import generator.pth -o runs/imported   PyTorch weights as a run";
+  vermeer models import generator.pth -o runs/imported   PyTorch weights as a run
+  vermeer models fetch inception                         published weights for evaluation";
 
-/// List model families, describe them, and import published weights.
+/// List model families, describe them, import published weights, and fetch those of metrics.
 #[derive(Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(crate) enum Command {
     List(list::Args),
     Describe(describe::Args),
     Import(import::Args),
+    Fetch(fetch::Args),
 }
 
 impl Command {
@@ -30,6 +33,7 @@ impl Command {
             Self::List(args) => args.run(terminal),
             Self::Describe(args) => args.run(terminal),
             Self::Import(args) => args.run(terminal),
+            Self::Fetch(args) => args.run(terminal),
         }
     }
 }

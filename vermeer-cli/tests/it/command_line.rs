@@ -24,6 +24,7 @@ const COMMANDS: &[&[&str]] = &[
     &["models", "list"],
     &["models", "describe"],
     &["models", "import"],
+    &["models", "fetch"],
     &["runs"],
     &["runs", "list"],
     &["runs", "show"],
@@ -133,6 +134,36 @@ fn families_are_listed_and_described() {
         assert!(said.out.contains("# parameters"), "{}", said.out);
     }
     assert!(!place.path("runs").exists());
+}
+
+#[test]
+fn published_weights_are_listed_and_checked_where_they_lie() {
+    let place = Place::new();
+    let list = place
+        .vermeer(&["models", "fetch", "--json"])
+        .ended(0)
+        .json();
+    let text = place.vermeer(&["models", "fetch"]).ended(0).out;
+    let known = vermeer::published::PUBLISHED;
+    assert_eq!(list.as_array().unwrap().len(), known.len());
+    for (entry, published) in list.as_array().unwrap().iter().zip(known) {
+        assert_eq!(entry["sha256"], published.sha256);
+        assert!(text.contains(published.id) && text.contains(published.url));
+    }
+
+    let said = place
+        .vermeer(&["models", "fetch", "inception", "inceptoin"])
+        .ended(2);
+    assert!(said.err.contains("inceptoin"), "{}", said.err);
+    assert!(place.everything().is_empty());
+
+    place.file("w/lpips_alex.pth", b"something else");
+    let before = place.everything();
+    let said = place
+        .vermeer(&["models", "fetch", "lpips-alex", "--out", "w"])
+        .ended(4);
+    assert!(said.err.contains("lpips_alex.pth"), "{}", said.err);
+    assert_eq!(place.everything(), before);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Dense linear algebra in double precision, by the library faer. Matrices are row-major slices.
 
+use std::sync::Once;
+
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatRef, Par, Side};
 
@@ -7,6 +9,17 @@ use crate::error::{ImageError, Result};
 
 fn view(values: &[f64], [rows, columns]: [usize; 2]) -> MatRef<'_, f64> {
     MatRef::from_row_major_slice(values, rows, columns)
+}
+
+/// Into how many parts work is divided. It is not the number of threads, so that no value depends
+/// on that.
+const PARTS: usize = 8;
+
+fn parallel() -> Par {
+    static ONCE: Once = Once::new();
+    // The decompositions below take it from here.
+    ONCE.call_once(|| faer::set_global_parallelism(Par::rayon(PARTS)));
+    Par::rayon(PARTS)
 }
 
 fn failed(what: &str) -> ImageError {
@@ -17,6 +30,7 @@ fn failed(what: &str) -> ImageError {
 
 /// The eigenvalues of a symmetric matrix `[n, n]`, ascending.
 pub(crate) fn eigenvalues(matrix: &[f64], n: usize) -> Result<Vec<f64>> {
+    parallel();
     view(matrix, [n, n])
         .self_adjoint_eigenvalues(Side::Lower)
         .map_err(|_| failed("eigenvalues"))
@@ -25,6 +39,7 @@ pub(crate) fn eigenvalues(matrix: &[f64], n: usize) -> Result<Vec<f64>> {
 /// The eigenvalues of a symmetric matrix `[n, n]`, ascending, and its eigenvectors `[n, n]`, one in
 /// each column.
 pub(crate) fn eigen(matrix: &[f64], n: usize) -> Result<(Vec<f64>, Vec<f64>)> {
+    parallel();
     let found = view(matrix, [n, n])
         .self_adjoint_eigen(Side::Lower)
         .map_err(|_| failed("eigenvectors"))?;
@@ -39,6 +54,7 @@ pub(crate) fn eigen(matrix: &[f64], n: usize) -> Result<(Vec<f64>, Vec<f64>)> {
 
 /// The real parts of the square roots of the eigenvalues of any square matrix `[n, n]`, summed.
 pub(crate) fn sum_of_roots(matrix: &[f64], n: usize) -> Result<f64> {
+    parallel();
     let values = view(matrix, [n, n])
         .eigenvalues()
         .map_err(|_| failed("eigenvalues"))?;
@@ -78,7 +94,7 @@ fn multiply(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Vec<f64> {
         b.transpose(),
         a.transpose(),
         1.0,
-        Par::rayon(0),
+        parallel(),
     );
     let mut values = Vec::with_capacity(m * n);
     for column in out.col_iter() {

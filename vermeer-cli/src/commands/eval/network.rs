@@ -106,11 +106,13 @@ impl NetworkArgs {
                 }
             }
         }
-        let weights = || {
+        let weights = |name: &str| {
             self.weights.clone().ok_or_else(|| {
                 Error::settings(
                     "this network has no weights in the program",
-                    "name their file with --weights; docs/evaluation.md says where it is published",
+                    format!(
+                        "`vermeer models fetch {name}` downloads them; then say --weights FILE"
+                    ),
                 )
             })
         };
@@ -129,10 +131,10 @@ impl NetworkArgs {
                 channels: 3,
             }),
             Network::Vgg16 => Ok(NetworkChoice::Vgg16 {
-                weights: weights()?,
+                weights: weights("vgg16")?,
             }),
             Network::Inception => Ok(NetworkChoice::Inception {
-                weights: weights()?,
+                weights: weights("inception")?,
                 tap: self.dims.unwrap_or(Tap::Pool2048),
                 protocol,
                 logits,
