@@ -57,7 +57,7 @@ pub use duplicates::{Duplicate, duplicate_groups, duplicates};
 pub use feature_set::Features;
 pub use frechet::{
     BLOCKS, FrechetReference, Spread, frechet_distance, frechet_distance_all_eigenvalues,
-    frechet_spread, spread_of_blocks,
+    frechet_spread,
 };
 pub use inception_score::{InceptionScore, Splits, inception_score};
 pub use interval::Interval;
@@ -65,7 +65,7 @@ pub use k_means::{KMeans, k_means};
 pub use kernel_distance::{
     KernelDistance, SubsetDistance, Subsets, kernel_distance, kernel_distance_of_subsets,
 };
-pub use list::{Better, Kind, METRICS, Metric, Progress, Score, metric};
+pub use list::{Better, Kind, METRICS, Metric, OF_REAL, Progress, Score, metric};
 pub use lpips::{Backbone, Lpips};
 pub use memorization::{Copying, CopyingReport, CopyingTest, SampleCopy, Statistic};
 pub use modes::{ClassReport, ClassShare, Presence, class_modes};

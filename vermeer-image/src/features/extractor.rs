@@ -8,7 +8,7 @@ use crate::features::{
     Inception, JUDGE_SHA256, Judge, Tap, Vgg16Fc2, WORLD_NET_SHA256, Weights, WorldNet,
 };
 use crate::image::{Image, Pixels};
-use crate::{ImageBatch, Range, ResizeRule, crop, resize};
+use crate::{ResizeRule, crop};
 
 /// Whose way of bringing images to the Inception is followed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -309,7 +309,13 @@ impl Extractor {
                 let image = match size {
                     [28, 28] => image,
                     [32, 32] => crop(&image, 2, 2, 28, 28)?,
-                    _ => resize(&image, 28, 28, crate::Filter::Bicubic)?,
+                    _ => {
+                        let planes = planes_of_bytes(&image);
+                        let shape = [1, size[0], size[1]];
+                        let mut values = ResizeRule::PilBicubic.apply(&planes, shape, [28, 28]);
+                        values.iter_mut().for_each(|x| *x /= 255.0);
+                        return Ok(Prepared(values));
+                    }
                 };
                 return Ok(Prepared(image.to_unit_chw()));
             }
@@ -391,23 +397,6 @@ impl Extractor {
             logits: logits.map(host).transpose()?.unwrap_or_default(),
         })
     }
-
-    /// Probabilities of the judge's ten classes, with its temperature.
-    ///
-    /// # Errors
-    /// [`ImageError::Shape`] for any other network.
-    pub fn probabilities(&self, images: &[Prepared]) -> Result<Vec<Vec<f32>>> {
-        let Network::Judge(judge) = &self.network else {
-            return Err(ImageError::Shape(format!(
-                "the network {} is no judge",
-                self.name
-            )));
-        };
-        let values: Vec<f32> = images.iter().flat_map(|image| &image.0).copied().collect();
-        let data = TensorData::new(values, [images.len(), 1, 28, 28]);
-        let x = Tensor::<4>::from_data(data, &self.device);
-        judge.probabilities(&ImageBatch::new(x, Range::Unit)?)
-    }
 }
 
 fn no_result() -> ImageError {
@@ -456,6 +445,7 @@ fn planes_of_bytes(image: &Image) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{ImageBatch, Range};
 
     #[test]
     fn pixels_are_features_too_and_alpha_is_dropped() {
@@ -493,7 +483,5 @@ mod tests {
         let many = extractor.extract(&others).unwrap();
         assert_eq!(many.logits[..10], found.logits);
         assert_eq!(many.logits[2990..], found.logits);
-        let probabilities = extractor.probabilities(&[prepared]).unwrap();
-        assert!((probabilities[0].iter().sum::<f32>() - 1.0).abs() < 1e-5);
     }
 }

@@ -169,9 +169,13 @@ pub fn compare_counts(real: &[usize], generated: &[usize], level: f64) -> Result
     let lost_share = lost.iter().map(|c| c.real).sum::<usize>() as f64 / m as f64;
     let sentence = if lost.is_empty() {
         format!(
-            "No mode is seen to be lost: none of {} clusters is emptier among {n} generated images \
-             than among {m} real ones.",
-            clusters.len()
+            "No mode is seen to be lost: none of {} clusters is shown to hold less than half of its \
+             share of {m} real images among {n} generated ones; {} are too small to tell.",
+            clusters.len(),
+            clusters
+                .iter()
+                .filter(|c| c.presence == Presence::Unsure)
+                .count()
         )
     } else {
         format!(

@@ -50,7 +50,7 @@ pub fn density_coverage(
     k: usize,
 ) -> Result<DensityCoverage> {
     generated.same_dims(real)?;
-    let inside = |square: f64, radius: f64| square.sqrt() < radius;
+    let inside = |distance: f64, radius: f64| distance < radius;
     let real_radii = radii(real, k)?;
     let generated_radii = radii(generated, k)?;
     let balls = count_inside(generated, real, &real_radii, inside)?;

@@ -182,7 +182,7 @@ impl Features {
             return Ok(());
         }
         Err(ImageError::Shape(format!(
-            "{what} needs at least {least} images, here are {}",
+            "{what} needs at least {least} images, here are {}; give more images",
             self.len
         )))
     }

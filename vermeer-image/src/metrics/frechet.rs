@@ -66,11 +66,7 @@ impl FrechetReference {
     pub fn distance(&self, other: &Moments) -> Result<f64> {
         let d = self.mean.len();
         if other.dims() != d {
-            return Err(ImageError::Shape(format!(
-                "statistics of {d} and of {} features cannot be compared; take both from one \
-                 network",
-                other.dims()
-            )));
+            return Err(other_length(d, other.dims()));
         }
         let covariance = other.covariance()?;
         let right = product(&covariance, &self.root, [d, d, self.rank]);
@@ -139,8 +135,8 @@ pub struct Spread {
 /// F∞ = 20 F - 19 mean F₋ⱼ  (Quenouille, 1956),
 ///
 /// which for images in blocks is the same extrapolation to 1/n → 0 as a line through the distances
-/// of n and 19n/20 images. The intervals are the jackknife's: of F from the F₋ⱼ, of F∞ from the
-/// values it takes without one block.
+/// of n and 19n/20 images. The bias is c / n only with several images per feature. The intervals are
+/// the jackknife's from the F₋ⱼ: F∞ differs from F by a bias, which varies far less.
 ///
 /// `progress` is called with the distances computed and those to compute.
 ///
@@ -153,50 +149,36 @@ pub fn frechet_spread(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Spread> {
     generated.at_least(3 * BLOCKS, "an interval of a Fréchet distance")?;
-    let mut blocks = Vec::with_capacity(BLOCKS);
-    for range in parts(shuffled.len(), BLOCKS) {
-        let mut block = Moments::new(generated.dims());
-        for rows in shuffled[range].chunks(1024) {
+    if generated.dims() != reference.mean.len() {
+        return Err(other_length(reference.mean.len(), generated.dims()));
+    }
+    let blocks = parts(shuffled.len(), BLOCKS);
+    let moments = |rows: &[usize]| -> Result<Moments> {
+        let mut moments = Moments::new(generated.dims());
+        for rows in rows.chunks(1024) {
             let rows = generated.select(rows)?;
-            block.add(&rows.doubles(0..rows.len())?);
+            moments.add(&rows.doubles(0..rows.len())?);
         }
-        blocks.push(block);
-    }
-    spread_of_blocks(reference, &blocks, progress)
-}
-
-/// As [`frechet_spread`], of blocks whose moments are known.
-///
-/// # Errors
-/// As [`frechet_spread`].
-pub fn spread_of_blocks(
-    reference: &FrechetReference,
-    blocks: &[Moments],
-    progress: &mut dyn FnMut(usize, usize),
-) -> Result<Spread> {
-    let count = blocks.len();
-    let sum = |left_out: &[usize]| {
-        let mut sum = Moments::new(reference.mean.len());
-        for (at, block) in blocks.iter().enumerate() {
-            if !left_out.contains(&at) {
-                sum.merge(block);
-            }
-        }
-        sum
+        Ok(moments)
     };
-    let steps = 1 + count;
-    let distance = reference.distance(&sum(&[]))?;
-    progress(1, steps);
-    let mut without = Vec::with_capacity(count);
-    for j in 0..count {
-        without.push(reference.distance(&sum(&[j]))?);
-        progress(2 + j, steps);
+    let steps = 2 * BLOCKS + 1;
+    let mut all = Moments::new(generated.dims());
+    for (j, block) in blocks.iter().enumerate() {
+        all.merge(&moments(&shuffled[block.clone()])?);
+        progress(j + 1, steps);
     }
-    let extrapolate = |all: f64, without: &[f64]| {
-        let g = without.len() as f64;
-        g * all - (g - 1.0) * without.iter().sum::<f64>() / g
-    };
-    let extrapolated = extrapolate(distance, &without);
+    let distance = reference.distance(&all)?;
+    progress(BLOCKS + 1, steps);
+    let mut without = Vec::with_capacity(BLOCKS);
+    for (j, block) in blocks.into_iter().enumerate() {
+        // A block is read again rather than kept: there are twenty, and each may be large.
+        let rest = all.without(&moments(&shuffled[block])?);
+        without.push(reference.distance(&rest)?);
+        progress(BLOCKS + 2 + j, steps);
+    }
+    let blocks = BLOCKS as f64;
+    let mean = without.iter().sum::<f64>() / blocks;
+    let extrapolated = blocks * distance - (blocks - 1.0) * mean;
     Ok(Spread {
         distance,
         interval: jackknife(distance, &without),
@@ -206,10 +188,68 @@ pub fn spread_of_blocks(
     })
 }
 
+fn other_length(ours: usize, theirs: usize) -> ImageError {
+    ImageError::Shape(format!(
+        "statistics of {ours} and of {theirs} features cannot be compared; take both from one \
+         network"
+    ))
+}
+
 fn trace(matrix: &[f64], n: usize) -> f64 {
     matrix.iter().step_by(n + 1).sum()
 }
 
 fn squared_distance(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::NumpyRandom;
+
+    /// In one dimension d = (μ₁ - μ₂)² + (σ₁ - σ₂)².
+    fn by_hand(values: &[f64], mean: f64, deviation: f64) -> f64 {
+        let n = values.len() as f64;
+        let ours = values.iter().sum::<f64>() / n;
+        let squares: f64 = values.iter().map(|x| (x - ours) * (x - ours)).sum();
+        (ours - mean).powi(2) + ((squares / (n - 1.0)).sqrt() - deviation).powi(2)
+    }
+
+    #[test]
+    fn the_spread_of_one_feature_is_its_closed_form() {
+        let mut random = NumpyRandom::new(3);
+        let values: Vec<f32> = (0..100).map(|_| random.normal() as f32).collect();
+        let features = Features::new(values.clone(), 1).unwrap();
+        // 0 and 4: mean 2, deviation √8.
+        let mut real = Moments::new(1);
+        real.add(&[0.0, 4.0]);
+        let reference = FrechetReference::new(&real).unwrap();
+        let order: Vec<usize> = (0..100).collect();
+        let (mut last, mut steps) = (0, 0);
+        let spread = frechet_spread(&reference, &features, &order, &mut |done, all| {
+            (last, steps) = (done, all);
+        })
+        .unwrap();
+        assert_eq!((last, steps), (41, 41));
+        let values: Vec<f64> = values.into_iter().map(f64::from).collect();
+        let of = |values: &[f64]| by_hand(values, 2.0, 8.0f64.sqrt());
+        let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-9, "{a}, not {b}");
+        close(spread.distance, of(&values));
+        let without: Vec<f64> = (0..20)
+            .map(|j| of(&[&values[..5 * j], &values[5 * j + 5..]].concat()))
+            .collect();
+        for (ours, expected) in spread.without.iter().zip(&without) {
+            close(*ours, *expected);
+        }
+        let mean = without.iter().sum::<f64>() / 20.0;
+        close(spread.extrapolated, 20.0 * of(&values) - 19.0 * mean);
+        // t of 19 degrees (scipy 1.17.1: t.ppf(0.975, 19)) times the jackknife's error.
+        let squares: f64 = without.iter().map(|x| (x - mean).powi(2)).sum();
+        let half = 2.093_024_054_408_263 * (19.0 / 20.0 * squares).sqrt();
+        close(spread.interval.half_width(), half);
+        close(spread.extrapolated_interval.half_width(), half);
+        let other = Features::new(vec![0.0; 240], 2).unwrap();
+        assert!(frechet_spread(&reference, &other, &order, &mut |_, _| {}).is_err());
+    }
 }

@@ -62,7 +62,6 @@ pub fn inception_score(logits: &Features, splits: Splits) -> Result<InceptionSco
     };
     // A split's score needs the sum of p and of Σ p ln p; so does a split without a block.
     let d = logits.dims();
-    let blocks = parts(n, BLOCKS);
     let mut whole = Vec::with_capacity(count);
     let mut without = vec![Vec::with_capacity(count); BLOCKS];
     for split in parts(n, count) {
@@ -74,7 +73,8 @@ pub fn inception_score(logits: &Features, splits: Splits) -> Result<InceptionSco
             for (place, row) in values.chunks_exact(d).enumerate() {
                 let probabilities = softmax(row);
                 all.add(&probabilities);
-                let block = blocks.partition_point(|block| block.end <= at + place);
+                // Blocks run through all splits, so that leaving one out takes as much of each.
+                let block = (at + place) % BLOCKS;
                 of_block[block]
                     .get_or_insert_with(|| Sums::new(d))
                     .add(&probabilities);
@@ -189,5 +189,30 @@ mod tests {
         }
         let few = Features::new(vec![0.0; 4 * 39], 4).unwrap();
         assert!(inception_score(&few, splits).is_err());
+    }
+
+    #[test]
+    fn the_interval_does_not_depend_on_the_splits() {
+        // 2,000 images of five classes with a probability that differs between images.
+        let mut random = NumpyRandom::new(5);
+        let logits: Vec<f32> = (0..2000)
+            .flat_map(|_| {
+                let (class, size) = (random.below(5), 4.0 * random.uniform());
+                (0..5).map(move |at| if at == class { size as f32 } else { 0.0 })
+            })
+            .collect();
+        let logits = Features::new(logits, 5).unwrap();
+        let half = |count| {
+            let splits = Splits {
+                count,
+                shuffle: None,
+            };
+            inception_score(&logits, splits)
+                .unwrap()
+                .interval
+                .half_width()
+        };
+        let (one, ten) = (half(1), half(10));
+        assert!((ten / one - 1.0).abs() < 0.1, "{one} and {ten}");
     }
 }

@@ -178,6 +178,9 @@ pub fn kernel_distance(
     })
 }
 
+/// Rows of each side that are multiplied at a time.
+const ROWS: usize = 1024;
+
 /// Sums of the kernel inside one side, by blocks.
 struct Within {
     sizes: Vec<f64>,
@@ -250,10 +253,14 @@ fn kernel(dot: f64, d: usize) -> f64 {
 
 /// The kernel summed over all pairs of a row of `a` and a row of `b`.
 fn kernel_sum(a: &[f64], b: &[f64], d: usize) -> f64 {
-    product_transposed(a, b, [a.len() / d, d, b.len() / d])
-        .into_iter()
-        .map(|dot| kernel(dot, d))
-        .sum()
+    let mut sum = 0.0;
+    for a in a.chunks(ROWS * d) {
+        for b in b.chunks(ROWS * d) {
+            let products = product_transposed(a, b, [a.len() / d, d, b.len() / d]);
+            sum += products.into_iter().map(|dot| kernel(dot, d)).sum::<f64>();
+        }
+    }
+    sum
 }
 
 #[cfg(test)]

@@ -8,6 +8,9 @@ use crate::metrics::set_scores::{self, SetInput};
 /// Called with the work done and the whole work, in units of the metric's choice.
 pub type Progress<'a> = &'a mut dyn FnMut(usize, usize);
 
+/// What an interval is over when only the real images are drawn anew.
+pub const OF_REAL: &str = "draws of the real images, the generated ones fixed";
+
 /// Which way is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Better {
@@ -26,7 +29,7 @@ pub struct Score {
     pub name: String,
     /// The value.
     pub value: f64,
-    /// Where the value of ever more images may lie.
+    /// Where the value of another draw of as many images may lie.
     pub interval: Option<Interval>,
     /// What the interval is over, such as "draws of the generated images".
     pub interval_over: &'static str,
@@ -215,13 +218,13 @@ pub static METRICS: &[Metric] = &[
         id: "c2st",
         aliases: &["two-sample"],
         title: "Classifier two-sample test",
-        better: Better::Lower,
-        range: "0.5 (cannot be told apart) to 1",
+        better: Better::Neither,
+        range: "0 to 1; 0.5 is best, less means copies or missing modes",
         floor: 200,
-        meaning: "How often a classifier that learnt from half of the images tells generated \
-                  from real in the other half.",
-        caveat: "A test: with many images it finds differences nobody sees. Its classifier is \
-                 linear in the features.",
+        meaning: "How often a classifier tells generated from real: a logistic regression that \
+                  learnt from half of the images, and the nearest other image.",
+        caveat: "A test: with many images it finds differences nobody sees. The first classifier \
+                 is linear in the features.",
         source: "Lopez-Paz and Oquab, 2017",
         kind: Kind::Set {
             needs_real: true,

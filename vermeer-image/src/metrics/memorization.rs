@@ -291,8 +291,8 @@ impl CopyingTest {
         let n = report.samples.len();
         let mut words = match report.verdict {
             Copying::None => format!(
-                "No sign of copying: {n} samples are not nearer to training images than {} \
-                 held-out images are (p = {:.3}).",
+                "No sign of copying: {n} samples have no more near copies among the training images \
+                 than {} held-out images have (p = {:.3}).",
                 report.heldout, report.set_p
             ),
             Copying::Suspected => format!(
@@ -302,8 +302,8 @@ impl CopyingTest {
                 report.set_p, report.heldout, report.smallest
             ),
             Copying::Found | Copying::Widespread => format!(
-                "{} of {n} samples ({:.1} to {:.1} %) are copies of {} training images; at most \
-                 {:.0} % of them are expected to be named wrongly.",
+                "{} of {n} samples ({:.1} to {:.1} %) are copies of {} training images; of the \
+                 different ones among them at most {:.0} % are expected to be named wrongly.",
                 report.flagged,
                 100.0 * report.share.low,
                 100.0 * report.share.high,

@@ -126,7 +126,8 @@ pub fn class_modes(
     let z = normal_quantile(1.0 - (1.0 - confidence) / (2 * k) as f64);
     let all_real = real.iter().sum::<usize>() as f64;
     let estimates: Vec<f64> = judge.shares.iter().map(|share| share.max(0.0)).collect();
-    let total: f64 = estimates.iter().sum();
+    // A share far below zero says that the judge's mistakes on these images are not those counted.
+    let fits = (0..k).all(|class| judge.shares[class] >= -z * judge.deviation(class, 0.0));
     let classes: Vec<ClassShare> = (0..k)
         .map(|class| {
             let (low, high) = judge.interval(class, z);
@@ -134,13 +135,15 @@ pub fn class_modes(
             ClassShare {
                 class,
                 real,
-                generated: estimates[class] / total,
+                generated: estimates[class].min(1.0),
                 interval: Interval {
                     low,
                     high,
                     confidence,
                 },
-                presence: if high < MISSING * real {
+                presence: if !fits {
+                    Presence::Unsure
+                } else if high < MISSING * real {
                     Presence::Missing
                 } else if high < RARE * real {
                     Presence::Rare

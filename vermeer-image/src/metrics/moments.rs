@@ -135,6 +135,37 @@ impl Moments {
         self.n += other.n;
     }
 
+    /// The moments without those of `part`, which were merged into them.
+    ///
+    /// # Panics
+    /// When the part is of another length, or not smaller.
+    #[must_use]
+    pub fn without(&self, part: &Self) -> Self {
+        let d = self.dims();
+        assert!(
+            part.dims() == d && part.n < self.n,
+            "no part of these moments"
+        );
+        let n = self.n - part.n;
+        let (all, theirs, ours) = (self.n as f64, part.n as f64, n as f64);
+        let mean: Vec<f64> = self
+            .mean
+            .iter()
+            .zip(&part.mean)
+            .map(|(all_mean, part_mean)| (all * all_mean - theirs * part_mean) / ours)
+            .collect();
+        let apart: Vec<f64> = part.mean.iter().zip(&mean).map(|(b, a)| b - a).collect();
+        let weight = ours * theirs / all;
+        let mut m2 = self.m2.clone();
+        for (i, row) in m2.chunks_exact_mut(d).enumerate() {
+            let less = &part.m2[i * d..(i + 1) * d];
+            for ((sum, less), apart_j) in row.iter_mut().zip(less).zip(&apart) {
+                *sum -= less + weight * apart[i] * apart_j;
+            }
+        }
+        Self { n, mean, m2 }
+    }
+
     /// The number of rows.
     pub fn len(&self) -> u64 {
         self.n
@@ -199,6 +230,27 @@ mod tests {
         moments.add(&[0.0, 0.0, 2.0, 4.0, 4.0, 2.0]);
         assert_eq!(moments.mean(), [2.0, 2.0]);
         assert_eq!(moments.covariance().unwrap(), [4.0, 2.0, 2.0, 4.0]);
+    }
+
+    #[test]
+    fn a_part_can_be_taken_out_again() {
+        let all = rows();
+        let d = 3;
+        let of = |values: &[f64]| {
+            let mut moments = Moments::new(d);
+            moments.add(values);
+            moments
+        };
+        let (part, rest) = all.split_at(5 * d);
+        let found = of(&all).without(&of(part));
+        let expected = of(rest);
+        assert_eq!(found.len(), expected.len());
+        for (a, b) in found.mean().iter().zip(expected.mean()) {
+            assert!((a - b).abs() < 1e-12);
+        }
+        for (a, b) in found.m2().iter().zip(expected.m2()) {
+            assert!((a - b).abs() < 1e-10, "{a}, not {b}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use burn::prelude::Device;
 
 use crate::error::{ImageError, Result};
 use crate::image::Image;
+use crate::metrics::planes::check_pair;
 use crate::metrics::{Lpips, Planes, mae, ms_ssim, mse, psnr_db, ssim};
 use crate::{ImageBatch, Range};
 
@@ -52,8 +53,10 @@ impl PairInput<'_> {
     /// [`ImageError::Shape`] for alpha that is not opaque, sizes or channels that differ, and a
     /// shave that leaves nothing.
     pub fn planes(&self) -> Result<[Planes; 2]> {
-        let planes = |image: &Image| -> Result<Planes> {
-            let mut planes = Planes::rgb(image)?;
+        let read = [Planes::rgb(self.image)?, Planes::rgb(self.original)?];
+        // Before the luma: that of a grey image has another scale than that of a coloured one.
+        check_pair(&read[0], &read[1])?;
+        let planes = |mut planes: Planes| -> Result<Planes> {
             if !self.options.float {
                 planes.quantise();
             }
@@ -65,7 +68,8 @@ impl PairInput<'_> {
                 pixels => planes.shave(pixels),
             }
         };
-        Ok([planes(self.image)?, planes(self.original)?])
+        let [image, original] = read;
+        Ok([planes(image)?, planes(original)?])
     }
 }
 
@@ -98,6 +102,8 @@ pub(super) fn perceptual(input: &PairInput) -> Result<f64> {
     let (lpips, device) = input.lpips.ok_or_else(|| {
         ImageError::Shape("lpips needs a network: give its weights with --lpips-weights".to_owned())
     })?;
+    // Refuses what other metrics refuse: sizes, channels and alpha.
+    input.planes()?;
     let batch = |image: &Image| -> Result<ImageBatch> {
         let image = image.with_channels(3, [0; 3])?.to_8_bit();
         ImageBatch::from_images(&[image], Range::Unit, device)

@@ -111,6 +111,10 @@ impl PathLengthOptions {
         if self.epsilon != 1e-4 {
             name = format!("{name}_eps{:e}", self.epsilon);
         }
+        if self.discard != [0.01, 0.99] {
+            let [low, high] = self.discard;
+            name = format!("{name}_keep{low}to{high}");
+        }
         name
     }
 
@@ -378,6 +382,11 @@ mod tests {
             ..PathLengthOptions::in_z()
         };
         assert_eq!(other.name(), "ppl_z_full_crop_u8_lerp_eps1e-2");
+        let all = PathLengthOptions {
+            discard: [0.0, 1.0],
+            ..PathLengthOptions::in_z()
+        };
+        assert_eq!(all.name(), "ppl_z_end_nocrop_f32_keep0to1");
         assert_eq!(face_crop(1024), [384..896, 256..768]);
     }
 

@@ -81,8 +81,8 @@ impl Planes {
             let mut alphas = samples.iter().skip(stored - 1).step_by(stored);
             if let Some(pixel) = alphas.position(|&alpha| alpha != 255.0) {
                 return Err(ImageError::Shape(format!(
-                    "pixel {pixel} of a picture is not opaque, and a pair metric has no rule for \
-                     what lies under it; put the picture on a background first"
+                    "pixel {pixel} of a picture is not opaque, and there is no rule for what lies \
+                     under it; put the picture on a background first"
                 )));
             }
         }
@@ -197,8 +197,8 @@ pub(super) fn check_pair(a: &Planes, b: &Planes) -> Result<()> {
     }
     if a.channels != b.channels {
         return Err(ImageError::Shape(format!(
-            "a picture of {} channels cannot be compared with one of {}; compare the luma of \
-             both, or read the grey one as colour",
+            "a picture of {} channels cannot be compared with one of {}; store both as \
+             grey or both in colour",
             a.channels, b.channels
         )));
     }

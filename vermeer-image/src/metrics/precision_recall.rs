@@ -9,7 +9,7 @@
 use crate::error::Result;
 use crate::metrics::feature_set::{Features, chunks};
 use crate::metrics::interval::{CONFIDENCE, Interval, of_share};
-use crate::metrics::neighbours::{nearest, squared_distances};
+use crate::metrics::neighbours::{distance, nearest, squared_distances};
 
 /// Counts of images inside the other side's manifold.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,8 +58,8 @@ pub fn precision_recall(
 ) -> Result<PrecisionRecall> {
     let covered = |points: &Features, centres: &Features| -> Result<usize> {
         let radii = radii(centres, k)?;
-        let counts = count_inside(points, centres, &radii, |square, radius| {
-            square.sqrt() <= radius
+        let counts = count_inside(points, centres, &radii, |distance, radius| {
+            distance <= radius
         })?;
         Ok(counts.iter().filter(|count| **count > 0).count())
     };
@@ -82,7 +82,11 @@ pub(crate) fn radii(features: &Features, k: usize) -> Result<Vec<f64>> {
         .collect())
 }
 
-/// For each of `points`, in how many balls around `centres` it lies.
+fn rows_of(values: &[f64], d: usize) -> std::slice::ChunksExact<'_, f64> {
+    values.chunks_exact(d)
+}
+
+/// For each of `points`, in how many balls around `centres` it lies; `inside` takes distance and radius.
 pub(crate) fn count_inside(
     points: &Features,
     centres: &Features,
@@ -94,12 +98,19 @@ pub(crate) fn count_inside(
     for ours in chunks(points.len(), 1024) {
         let a = points.doubles(ours.clone())?;
         for theirs in chunks(centres.len(), 1024) {
-            let squares = squared_distances(&a, &centres.doubles(theirs.clone())?, d);
-            let rows = squares.chunks_exact(theirs.len());
-            for (count, row) in counts[ours.clone()].iter_mut().zip(rows) {
-                let balls = row.iter().zip(&radii[theirs.clone()]);
+            let b = centres.doubles(theirs.clone())?;
+            let squares = squared_distances(&a, &b, d);
+            let rows = squares.chunks_exact(theirs.len()).zip(rows_of(&a, d));
+            for (count, (row, point)) in counts[ours.clone()].iter_mut().zip(rows) {
+                let balls = row.iter().zip(&radii[theirs.clone()]).zip(rows_of(&b, d));
                 *count += balls
-                    .filter(|(square, radius)| inside(**square, **radius))
+                    .filter(|((square, radius), centre)| {
+                        let apart = square.sqrt();
+                        // On the border the rounding of products would decide; the distance is
+                        // computed as the radius was.
+                        let near = (apart - **radius).abs() <= 1e-6 * (1.0 + **radius);
+                        inside(if near { distance(point, centre) } else { apart }, **radius)
+                    })
                     .count();
             }
         }
@@ -110,6 +121,24 @@ pub(crate) fn count_inside(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn copies_lie_on_borders_and_count_by_the_rule() {
+        // Each k-th neighbour lies on the border of a ball, k = 5: inside for one rule, and for the
+        // other k balls hold each point on average: those of its nearer neighbours and its own.
+        let mut random = crate::metrics::NumpyRandom::new(11);
+        let values: Vec<f32> = (0..200 * 64).map(|_| random.normal() as f32).collect();
+        let set = Features::new(values, 64).unwrap();
+        let radii = radii(&set, 5).unwrap();
+        let total = |inside: fn(f64, f64) -> bool| -> usize {
+            count_inside(&set, &set, &radii, inside)
+                .unwrap()
+                .iter()
+                .sum()
+        };
+        assert_eq!(total(|distance, radius| distance < radius), 200 * 5);
+        assert_eq!(total(|distance, radius| distance <= radius), 200 * 6);
+    }
 
     #[test]
     fn balls_on_a_line() {

@@ -4,7 +4,7 @@ use crate::error::{ImageError, Result};
 use crate::metrics::feature_set::{Features, parts};
 use crate::metrics::frechet::BLOCKS;
 use crate::metrics::interval::{Interval, jackknife};
-use crate::metrics::list::{Progress, Score};
+use crate::metrics::list::{OF_REAL, Progress, Score};
 use crate::metrics::{
     ClassifierOptions, FrechetReference, Moments, NumpyRandom, PROJECTIONS, Splits, Subsets,
     authpct_dgm, classifier_test, density_coverage, frechet_distance,
@@ -15,7 +15,10 @@ use crate::metrics::{
 
 const OF_GENERATED: &str = "draws of the generated images, the real ones fixed";
 const OF_BOTH: &str = "draws of both sides";
-const OF_REAL: &str = "draws of the real images, the generated ones fixed";
+/// Images per feature that the extrapolation of a Fréchet distance takes. In simulations with
+/// covariances that fall as 1/i its interval covered the limit in 279 of 300 draws of 2,048 images
+/// with 128 features and in none with 2,048 features, where the value was below zero.
+const PER_FEATURE: usize = 4;
 
 /// What a metric of sets is computed from.
 #[derive(Clone, Copy, Debug)]
@@ -98,21 +101,34 @@ fn needs_images(which: &str) -> ImageError {
 
 pub(super) fn frechet(input: &SetInput, progress: Progress) -> Result<Vec<Score>> {
     let mut scores = exact_frechet(input, progress)?;
+    let rank = |known: Option<&Moments>, features: Option<&Features>| {
+        let of_features = features.map(|set| set.len().saturating_sub(1).min(set.dims()));
+        known.map(Moments::rank).or(of_features)
+    };
+    let dims = |known: Option<&Moments>, features: Option<&Features>| {
+        known.map(Moments::dims).or(features.map(Features::dims))
+    };
+    let ranks = [
+        rank(input.generated_moments, input.generated),
+        rank(input.real_moments, input.real),
+    ];
+    let full = dims(input.generated_moments, input.generated);
+    if ranks.into_iter().flatten().min() >= full {
+        return Ok(scores);
+    }
     let moments = |known: Option<&Moments>, features: Option<&Features>, which| match known {
         Some(moments) => Ok(moments.clone()),
         None => Moments::of(features.ok_or_else(|| needs_images(which))?),
     };
     let generated = moments(input.generated_moments, input.generated, "the first set")?;
     let real = moments(input.real_moments, input.real, "the second set")?;
-    if generated.rank().min(real.rank()) < generated.dims() {
-        let value = frechet_distance_all_eigenvalues(&generated, &real)?;
-        let name = format!("{}_all_eigenvalues", scores[0].name);
-        scores.push(Score::plain(name, value).note(
-            "the covariance is singular, there being fewer images than features: this is what \
-             torch-fidelity 0.4.0 computes, with the roots of rounding errors in it; the value \
-             without them is exact",
-        ));
-    }
+    let value = frechet_distance_all_eigenvalues(&generated, &real)?;
+    let name = format!("{}_all_eigenvalues", scores[0].name);
+    scores.push(Score::plain(name, value).note(
+        "the covariance is singular, there being fewer images than features: this is what \
+         torch-fidelity 0.4.0 computes, with the roots of rounding errors in it; the value \
+         without them is exact",
+    ));
     Ok(scores)
 }
 
@@ -148,15 +164,22 @@ fn exact_frechet(input: &SetInput, progress: Progress) -> Result<Vec<Score>> {
     let order = NumpyRandom::new(input.options.seed).permutation(generated.len());
     let reference = FrechetReference::new(real)?;
     let spread = frechet_spread(&reference, generated, &order, progress)?;
+    let (n, enough) = (generated.len(), PER_FEATURE * generated.dims());
+    let published = Score::plain(name.clone(), spread.distance).with(spread.interval, OF_GENERATED);
+    if n < enough {
+        return Ok(vec![published.note(format!(
+            "as published: biased, too large with these {n} images; the interval is a block \
+             jackknife's of {BLOCKS} blocks. It is not extrapolated: with fewer than {PER_FEATURE} \
+             images per feature the bias is not c / n, so that takes {enough} images. The kernel \
+             distance has no bias"
+        ))]);
+    }
     let bias = spread.distance - spread.extrapolated;
     Ok(vec![
-        Score::plain(name.clone(), spread.distance)
-            .with(spread.interval, OF_GENERATED)
-            .note(format!(
-                "as published: biased by about {bias:+.4} with these {} images; the interval is a \
-                 block jackknife's of {BLOCKS} blocks",
-                generated.len()
-            )),
+        published.note(format!(
+            "as published: biased by about {bias:+.4} with these {n} images; the interval is a \
+             block jackknife's of {BLOCKS} blocks"
+        )),
         Score::plain(format!("{name}_infinity"), spread.extrapolated)
             .with(spread.extrapolated_interval, OF_GENERATED)
             .note("extrapolated to ever more generated images; the real ones are taken as given"),
@@ -177,7 +200,8 @@ pub(super) fn kernel(input: &SetInput, progress: Progress) -> Result<Vec<Score>>
     if least < size {
         scores[0].notes.push(format!(
             "the published form takes subsets of {size} images and was left out: the smaller side \
-             has {least}; --kid-subset-size {least} computes it with fewer"
+             has {least}; --kid-subset-size {} computes it with fewer",
+            least / 2
         ));
         return Ok(scores);
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use vermeer_image::features::Extractor;
 use vermeer_image::metrics::{
-    Better, Interval, Kind, Metric, Moments, Progress, Score, SetInput, SetOptions, metric,
+    Better, Interval, Kind, Metric, Moments, OF_REAL, Progress, Score, SetInput, SetOptions, metric,
 };
 
 use super::extract::{ExtractOptions, Extraction, extract_all};
@@ -22,7 +22,7 @@ pub struct Measured {
     /// The value.
     #[serde(with = "number")]
     pub value: f64,
-    /// Where the value of ever more images may lie.
+    /// Where the value of another draw of as many images may lie.
     pub interval: Option<Interval>,
     /// What the interval is over.
     pub interval_over: String,
@@ -230,7 +230,8 @@ pub struct Difference {
     pub verdict: String,
 }
 
-/// Compares two values; `None` where one has no interval. The images of both are taken to be drawn
+/// Compares two values; `None` where one has no interval, or one over draws of the real images
+/// only, which both have in common. The images of both are taken to be drawn
 /// independently of each other.
 ///
 /// # Errors
@@ -242,6 +243,9 @@ pub fn difference(a: &Measured, b: &Measured, force: bool) -> Result<Option<Diff
     let (Some(of_a), Some(of_b)) = (a.interval, b.interval) else {
         return Ok(None);
     };
+    if a.interval_over == OF_REAL {
+        return Ok(None);
+    }
     let difference = a.value - b.value;
     // The half widths belong to independent errors, so their squares add up.
     let interval = Interval::around(difference, of_a.half_width().hypot(of_b.half_width()));

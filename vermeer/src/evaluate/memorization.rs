@@ -21,14 +21,16 @@
 mod train_duplicates;
 mod worst;
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 use vermeer_image::Image;
 use vermeer_image::features::Extractor;
 use vermeer_image::metrics::{
-    Closeness, Copying, CopyingReport, CopyingTest, Features, Score, authpct_dgm, c_t_global,
-    closeness,
+    Closeness, Copying, CopyingOptions, CopyingReport, CopyingTest, Features, Score, authpct_dgm,
+    c_t, c_t_global, closeness,
 };
 
 use self::worst::worst;
@@ -179,7 +181,8 @@ pub fn memorization(
         _ => vec![&pixels, extractor],
     };
     let [n, m, t] = [samples, heldout, train].map(|subject| subject.len() as usize);
-    let all = n + m + t + networks.len() * (n + m);
+    let searches = networks.len() * (n + m);
+    let all = n + m + t + searches + if options.near_duplicates { m } else { 0 };
     let mut done = 0;
     let mut take = |subject: &Subject| -> Result<Vec<Extraction>> {
         let found = extract_all(subject, &networks, extraction, &mut |at, _| {
@@ -191,22 +194,46 @@ pub fn memorization(
     let (train_features, heldout_features, sample_features) =
         (take(train)?, take(heldout)?, take(samples)?);
 
+    let mut near = |images: &Features, known: &Features| -> Result<Vec<Closeness>> {
+        nearest_of(images, known, &extraction.stop, &mut |rows| {
+            done += rows;
+            progress(done, all);
+        })
+    };
+    if !options.force {
+        let known = &train_features[0].features;
+        refuse_leaks(leaked(&heldout_features[0].features, known)?, &of_heldout)?;
+    }
+    let last = networks.len() - 1;
+    let features_of_train = &train_features[last].features;
+    // An image that is there ten times would be as near as its ten nearest, and its copies would
+    // not be seen: of equal and nearly equal training images only one is left.
+    let radius = match options.near_duplicates {
+        true => Some(NEAR * median(&near(&heldout_features[last].features, features_of_train)?)),
+        false => None,
+    };
+    let (duplicates, kept) =
+        TrainDuplicates::of(&train_features[0].features, features_of_train, radius)?;
     let mut spaces: Vec<SpaceReport> = Vec::with_capacity(networks.len());
-    let mut typical = 0.0;
     for (at, network) in networks.iter().enumerate() {
         let known = &train_features[at].features;
-        let mut near = |images: &Features| -> Result<Vec<Closeness>> {
-            nearest_of(images, known, &extraction.stop, &mut |rows| {
-                done += rows;
-                progress(done, all);
-            })
+        let different;
+        let known = match kept.len() == known.len() {
+            true => known,
+            false => {
+                different = known.select(&kept)?;
+                &different
+            }
         };
-        let held = near(&heldout_features[at].features)?;
-        let ours = near(&sample_features[at].features)?;
-        if at == 0 && !options.force {
-            refuse_leaks(&held, &of_heldout)?;
-        }
-        typical = median(&held);
+        let mut of_train = |images: &Features| -> Result<Vec<Closeness>> {
+            let mut found = near(images, known)?;
+            for image in &mut found {
+                image.nearest = kept[image.nearest];
+            }
+            Ok(found)
+        };
+        let held = of_train(&heldout_features[at].features)?;
+        let ours = of_train(&sample_features[at].features)?;
         let test = CopyingTest {
             false_discovery_rate: options.false_discovery_rate,
             level: options.level / networks.len() as f64,
@@ -220,13 +247,6 @@ pub fn memorization(
         });
     }
 
-    let last = networks.len() - 1;
-    let radius = options.near_duplicates.then_some(NEAR * typical);
-    let duplicates = TrainDuplicates::of(
-        &train_features[0].features,
-        &train_features[last].features,
-        radius,
-    )?;
     let of = |protocol: String, judged: &Side| {
         let prepared = seen_train.is_some();
         let sides = [judged, &of_train];
@@ -305,19 +325,41 @@ fn nearest_of(
     Ok(found)
 }
 
+/// How many rows equal one of the training images to the bit.
+fn leaked(heldout: &Features, train: &Features) -> Result<usize> {
+    let rows = |set: &Features, take: &mut dyn FnMut(u64)| -> Result<()> {
+        for first in (0..set.len()).step_by(ROWS) {
+            let values = set.rows(first..(first + ROWS).min(set.len()))?;
+            for row in values.chunks_exact(set.dims()) {
+                let mut hasher = DefaultHasher::new();
+                row.iter()
+                    .for_each(|value| hasher.write_u32(value.to_bits()));
+                take(hasher.finish());
+            }
+        }
+        Ok(())
+    };
+    let mut known = HashSet::new();
+    rows(train, &mut |row| {
+        known.insert(row);
+    })?;
+    let mut leaked = 0;
+    rows(heldout, &mut |row| {
+        leaked += usize::from(known.contains(&row))
+    })?;
+    Ok(leaked)
+}
+
 /// Refuses held-out images of which many are training images.
-fn refuse_leaks(heldout: &[Closeness], side: &Side) -> Result<()> {
-    let leaked = heldout.iter().filter(|image| image.distance == 0.0).count();
-    if leaked as f64 <= LEAKED * heldout.len() as f64 {
+fn refuse_leaks(leaked: usize, side: &Side) -> Result<()> {
+    if leaked as f64 <= LEAKED * side.images as f64 {
         return Ok(());
     }
     Err(Error::settings(
         format!(
             "{} ({}): {leaked} of {} held-out images are training images, so copies would look \
              like them",
-            side.location,
-            side.split,
-            heldout.len()
+            side.location, side.split, side.images
         ),
         "give images that the model never saw (--heldout, --heldout-split), or say --force",
     ))
@@ -362,6 +404,15 @@ fn values(
         .with(held.interval, OVER)
         .note("of the held-out images: what fresh images reach");
     all.push(measured("authpct", score, passport(name, of_heldout)));
+    let name = format!("c_t_cells3_{network}");
+    let copying = c_t(samples, train, heldout, CopyingOptions::default())?;
+    let score = Score::plain(name.clone(), copying.value).note(format!(
+        "in three cells of k-means, as dgm-eval; so low by chance with probability {:.4}, near 0 is \
+         best",
+        copying.p_value()
+    ));
+    let protocol = format!("{name}, {}", against(of_heldout));
+    all.push(measured("c_t", score, passport(protocol, of_samples)));
     let name = format!("c_t_global_{network}");
     let copying = c_t_global(samples, train, heldout, COMPONENTS)?;
     let score = Score::plain(name.clone(), copying.value).note(format!(
@@ -444,6 +495,20 @@ mod tests {
         );
         assert!(found.is_err() || last == whole, "{last} of {whole}");
         found
+    }
+
+    #[test]
+    fn copies_of_what_is_there_often_are_found() {
+        // Thirty images are there twelve times each; the samples are thirty of them, spoilt a bit.
+        let often = noise(4, 30);
+        let mut train = noise(1, 200);
+        for _ in 0..12 {
+            train.extend_from_slice(&often);
+        }
+        let spoilt: Vec<u8> = often.iter().map(|byte| byte.saturating_add(2)).collect();
+        let found = report(spoilt, train, noise(2, 300)).unwrap();
+        assert_eq!(found.duplicates.repeated, 11 * 30);
+        assert!(found.verdict >= Copying::Found, "{}", found.sentence);
     }
 
     #[test]

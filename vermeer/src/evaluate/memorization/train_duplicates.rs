@@ -32,11 +32,16 @@ pub struct TrainDuplicates {
 }
 
 impl TrainDuplicates {
-    /// Equal rows of `pixels`, and rows of `features` that are no farther than `radius` apart.
+    /// Equal rows of `pixels`, and rows of `features` that are no farther than `radius` apart. Then
+    /// the rows that are left when of each group only the first stays.
     ///
     /// # Errors
     /// Those of reading the rows and of [`duplicates`].
-    pub(super) fn of(pixels: &Features, features: &Features, radius: Option<f64>) -> Result<Self> {
+    pub(super) fn of(
+        pixels: &Features,
+        features: &Features,
+        radius: Option<f64>,
+    ) -> Result<(Self, Vec<usize>)> {
         let mut equal = equal_rows(pixels)?;
         let near = match radius {
             None => Vec::new(),
@@ -51,10 +56,19 @@ impl TrainDuplicates {
             equal: Vec::new(),
         };
         found.sentence = found.words(pixels.len(), &equal);
+        let mut stays = vec![true; pixels.len()];
+        for repeated in equal
+            .iter()
+            .chain(&found.near)
+            .flat_map(|group| &group[1..])
+        {
+            stays[*repeated] = false;
+        }
+        let kept = (0..pixels.len()).filter(|row| stays[*row]).collect();
         equal.truncate(GROUPS);
         found.near.truncate(GROUPS);
         found.equal = equal;
-        Ok(found)
+        Ok((found, kept))
     }
 
     /// What was found, in words.
@@ -106,7 +120,8 @@ mod tests {
     #[test]
     fn equal_and_near_rows_are_told_apart() {
         let set = Features::new(vec![5.0, 1.0, 9.0, 1.0, 5.5, 1.0, 20.0, 9.0], 1).unwrap();
-        let found = TrainDuplicates::of(&set, &set, Some(0.5)).unwrap();
+        let (found, kept) = TrainDuplicates::of(&set, &set, Some(0.5)).unwrap();
+        assert_eq!(kept, [0, 1, 2, 6]);
         assert_eq!(found.equal, [vec![1, 3, 5], vec![2, 7]]);
         assert_eq!((found.repeated, found.near_images), (3, 7));
         assert_eq!(found.near, [vec![1, 3, 5], vec![0, 4], vec![2, 7]]);
@@ -115,10 +130,10 @@ mod tests {
             "3 of 8 training images equal an earlier one (2 groups, the largest of 3); 7 equal \
              another one or nearly. What is there often is memorised first."
         );
-        let equal_only = TrainDuplicates::of(&set, &set, None).unwrap();
+        let (equal_only, _) = TrainDuplicates::of(&set, &set, None).unwrap();
         assert_eq!((equal_only.repeated, equal_only.near_images), (3, 0));
         let clean = Features::new(vec![1.0, 2.0, 4.0], 1).unwrap();
-        let found = TrainDuplicates::of(&clean, &clean, Some(0.5)).unwrap();
+        let (found, _) = TrainDuplicates::of(&clean, &clean, Some(0.5)).unwrap();
         assert_eq!(
             found.sentence,
             "No two of 3 training images are equal, nor nearly."
