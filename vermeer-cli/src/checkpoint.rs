@@ -53,7 +53,8 @@ impl ModelArgs {
     }
 }
 
-fn which(text: &str) -> Result<Which, String> {
+/// A checkpoint by name or step.
+pub(crate) fn which(text: &str) -> Result<Which, String> {
     match text {
         "latest" => Ok(Which::Latest),
         "best" => Ok(Which::Best),

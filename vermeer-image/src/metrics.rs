@@ -44,7 +44,7 @@ mod ssim;
 mod two_sample;
 mod vendi;
 
-pub use artifacts::{ArtifactReport, RingDifference, Sharpness, artifacts};
+pub use artifacts::{ArtifactReport, LEAST_IMAGES, RingDifference, Sharpness, artifacts};
 pub use authenticity::{Authenticity, authpct_dgm, authpct_fld};
 pub use closeness::{Closeness, NEIGHBOURS, closeness};
 pub use cluster_modes::{ClusterReport, ClusterShare, cluster_modes, clusters_for, compare_counts};
@@ -81,7 +81,7 @@ pub use psnr::psnr_db;
 pub use set_scores::{SetInput, SetOptions};
 pub use sliced_wasserstein::{PROJECTIONS, SlicedWasserstein, sliced_wasserstein};
 pub use spectral_peaks::{Pattern, Peak};
-pub use spectrum::Spectrum;
+pub use spectrum::{SMALLEST_SIDE, Spectrum};
 pub use ssim::{ssim, ssim_map};
 pub use two_sample::{
     ClassifierOptions, ClassifierTest, NearestNeighbourTest, classifier_test,

@@ -46,4 +46,4 @@ pub use passport::{Passport, Side};
 pub use path_length::{path_lengths, run_path_options};
 pub use perceptual::{LpipsNetwork, Perceptual};
 pub use statistics::{Statistics, read_statistics, write_statistics};
-pub use subject::{RunImages, Subject};
+pub use subject::{RunChoice, RunImages, Subject};

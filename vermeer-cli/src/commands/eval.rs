@@ -11,6 +11,7 @@ mod modes;
 mod network;
 mod nll;
 mod page;
+mod sampling;
 mod stats;
 mod table;
 mod threshold;

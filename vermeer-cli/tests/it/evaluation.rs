@@ -32,7 +32,7 @@ fn several_metrics_at_once_say_what_they_are() {
     let found = eval(&place, &words).ended(0).json();
     let fd = value(&found, "fd_vermeer");
     assert!(fd["value"].as_f64().unwrap() > 0.0);
-    assert!(fd["interval"]["low"].as_f64() < fd["value"].as_f64());
+    assert!(fd["interval"]["low"].as_f64().unwrap() < fd["value"].as_f64().unwrap());
     assert_eq!(fd["passport"]["generated"]["images"], 240);
     assert_eq!(fd["passport"]["seed"], 2020);
     assert!(
@@ -42,7 +42,8 @@ fn several_metrics_at_once_say_what_they_are() {
             .contains("pil-bicubic to 64x64")
     );
     assert!(fd["notes"][0].as_str().unwrap().contains("biased"));
-    value(&found, "fd_vermeer_infinity");
+    // 240 images are too few to extrapolate 128 features.
+    assert!(fd["notes"][0].as_str().unwrap().contains("512 images"));
     value(&found, "kd_vermeer_all_pairs");
     value(&found, "swd1000_vermeer");
     value(&found, "vendi_vermeer");
@@ -188,7 +189,7 @@ fn two_sets_are_compared_with_their_uncertainty() {
         compare("b.json", &[])
             .ended(0)
             .out
-            .contains("more than chance")
+            .contains("by more than chance")
     );
     assert!(compare("c.json", &[]).ended(2).err.contains("seed"));
     compare("c.json", &["--force"]).ended(0);

@@ -234,6 +234,11 @@ impl Extractor {
         }
     }
 
+    /// Where it computes.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Everything that decides the features, in one line: name, sum of the weights, resize, input
     /// and number of features.
     pub fn identity(&self) -> String {

@@ -62,7 +62,7 @@ const SHARPNESS_DB: f64 = 3.0;
 const ALIKE: f64 = 0.01;
 
 /// The smallest number of images of each set.
-const LEAST: usize = 30;
+pub const LEAST_IMAGES: usize = 30;
 
 /// Whether generated images have as much fine detail as real ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,9 +136,9 @@ pub fn artifacts(real: &Spectrum, generated: &Spectrum, level: f64) -> Result<Ar
         )));
     }
     let (m, n) = (real.images(), generated.images());
-    if m.min(n) < LEAST {
+    if m.min(n) < LEAST_IMAGES {
         return Err(ImageError::Shape(format!(
-            "artefacts are looked for in {LEAST} images of each set or more, here are {m} and {n}"
+            "artefacts are looked for in {LEAST_IMAGES} images of each set or more, here are {m} and {n}"
         )));
     }
     if !(level > 0.0 && level < 1.0) {

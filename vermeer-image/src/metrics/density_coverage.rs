@@ -20,7 +20,7 @@ pub struct DensityCoverage {
     /// The mean number of real balls around a generated image, over k.
     pub density: f64,
     /// Its interval over draws of generated images, the real ones being fixed.
-    pub density_interval: Interval,
+    pub density_interval: Option<Interval>,
     /// Real images whose ball holds a generated image.
     pub covered: usize,
     /// Real images.
@@ -71,7 +71,7 @@ pub fn density_coverage(
             real: real.len(),
         },
         density,
-        density_interval: of_mean(&densities).unwrap_or(Interval::around(density, f64::INFINITY)),
+        density_interval: of_mean(&densities),
         covered,
         real: real.len(),
     })

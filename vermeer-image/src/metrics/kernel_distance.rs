@@ -115,7 +115,8 @@ pub struct KernelDistance {
 }
 
 /// The estimates from all pairs of images, with an interval by leaving out one of twenty blocks of
-/// each side at a time (the rows of a side are taken in the order given).
+/// each side at a time. Blocks are drawn at random by `seed`: those of files that are sorted by class
+/// would differ from each other by far more than draws of images do.
 ///
 /// `progress` is called with the blocks of pairs done and those to do.
 ///
@@ -124,6 +125,7 @@ pub struct KernelDistance {
 pub fn kernel_distance(
     generated: &Features,
     real: &Features,
+    seed: u32,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<KernelDistance> {
     generated.same_dims(real)?;
@@ -135,15 +137,17 @@ pub fn kernel_distance(
         done += 1;
         progress(done, all);
     };
-    let x = Within::of(generated, &mut step)?;
-    let y = Within::of(real, &mut step)?;
+    let ours = blocks(generated, seed);
+    let theirs = blocks(real, seed.wrapping_add(1));
+    let x = Within::of(generated, &ours, &mut step)?;
+    let y = Within::of(real, &theirs, &mut step)?;
     // between[i][j]: sum over the pairs of block i of one side and block j of the other.
     let d = generated.dims();
     let mut between = vec![vec![0.0; BLOCKS]; BLOCKS];
-    for (row, ours) in between.iter_mut().zip(parts(generated.len(), BLOCKS)) {
-        let a = generated.doubles(ours)?;
-        for (sum, theirs) in row.iter_mut().zip(parts(real.len(), BLOCKS)) {
-            *sum = kernel_sum(&a, &real.doubles(theirs)?, d);
+    for (row, ours) in between.iter_mut().zip(&ours) {
+        let a = rows(generated, ours)?;
+        for (sum, theirs) in row.iter_mut().zip(&theirs) {
+            *sum = kernel_sum(&a, &rows(real, theirs)?, d);
             step();
         }
     }
@@ -178,6 +182,17 @@ pub fn kernel_distance(
     })
 }
 
+/// Rows drawn into twenty blocks.
+fn blocks(features: &Features, seed: u32) -> Vec<Vec<usize>> {
+    let order = NumpyRandom::new(seed).permutation(features.len());
+    let ranges = parts(order.len(), BLOCKS).into_iter();
+    ranges.map(|range| order[range].to_vec()).collect()
+}
+
+fn rows(features: &Features, block: &[usize]) -> Result<Vec<f64>> {
+    features.select(block)?.doubles(0..block.len())
+}
+
 /// Rows of each side that are multiplied at a time.
 const ROWS: usize = 1024;
 
@@ -193,28 +208,27 @@ struct Within {
 }
 
 impl Within {
-    fn of(features: &Features, step: &mut dyn FnMut()) -> Result<Self> {
+    fn of(features: &Features, blocks: &[Vec<usize>], step: &mut dyn FnMut()) -> Result<Self> {
         let d = features.dims();
-        let ranges = parts(features.len(), BLOCKS);
         let mut pairs = vec![0.0; BLOCKS];
         let mut inside = vec![0.0; BLOCKS];
         let mut own = 0.0;
-        for (i, ours) in ranges.iter().enumerate() {
-            let a = features.doubles(ours.clone())?;
+        for (i, ours) in blocks.iter().enumerate() {
+            let a = rows(features, ours)?;
             let diagonal: f64 = a.chunks_exact(d).map(|row| kernel(dot(row, row), d)).sum();
             own += diagonal;
             inside[i] = kernel_sum(&a, &a, d) - diagonal;
             pairs[i] += inside[i];
             step();
-            for (j, theirs) in ranges.iter().enumerate().skip(i + 1) {
-                let sum = kernel_sum(&a, &features.doubles(theirs.clone())?, d);
+            for (j, theirs) in blocks.iter().enumerate().skip(i + 1) {
+                let sum = kernel_sum(&a, &rows(features, theirs)?, d);
                 pairs[i] += sum;
                 pairs[j] += sum;
                 step();
             }
         }
         Ok(Self {
-            sizes: ranges.iter().map(|range| range.len() as f64).collect(),
+            sizes: blocks.iter().map(|block| block.len() as f64).collect(),
             pairs,
             inside,
             own,
@@ -294,18 +308,20 @@ mod tests {
     #[test]
     fn all_pairs_and_every_block_left_out_follow_the_definition() {
         let (x, y) = (set(57, 2_654_435_761), set(44, 40_503_997));
-        let found = kernel_distance(&x, &y, &mut |_, _| {}).unwrap();
+        let found = kernel_distance(&x, &y, 0, &mut |_, _| {}).unwrap();
         let (a, b) = (x.doubles(0..57).unwrap(), y.doubles(0..44).unwrap());
         assert!((found.unbiased - plain(&a, &b)).abs() < 1e-12);
         assert!(found.biased >= 0.0 && found.biased > found.unbiased);
-        let left_out = |values: &[f64], n: usize, i: usize| {
-            let range = parts(n, BLOCKS)[i].clone();
-            [&values[..2 * range.start], &values[2 * range.end..]].concat()
+        let (of_a, of_b) = (blocks(&x, 0), blocks(&y, 1));
+        let left_out = |values: &[f64], block: &[usize]| -> Vec<f64> {
+            let rows = values.chunks_exact(2).enumerate();
+            let rest = rows.filter(|(row, _)| !block.contains(row));
+            rest.flat_map(|(_, row)| row.to_vec()).collect()
         };
         let error =
             |of: &dyn Fn(usize) -> f64| jackknife_error(&(0..BLOCKS).map(of).collect::<Vec<_>>());
-        let of_x = error(&|i| plain(&left_out(&a, 57, i), &b));
-        let of_y = error(&|i| plain(&a, &left_out(&b, 44, i)));
+        let of_x = error(&|i| plain(&left_out(&a, &of_a[i]), &b));
+        let of_y = error(&|i| plain(&a, &left_out(&b, &of_b[i])));
         let half = student_quantile(0.975, 19.0) * of_x.hypot(of_y);
         assert!((found.interval.half_width() - half).abs() < 1e-10);
     }
@@ -319,5 +335,32 @@ mod tests {
         let (x, y) = (set(57, 3), set(44, 5));
         let error = kernel_distance_of_subsets(&x, &y, subsets, &mut |_, _| {}).unwrap_err();
         assert!(error.to_string().contains("from 2 to 44"), "{error}");
+    }
+
+    #[test]
+    fn sorted_files_have_the_interval_of_shuffled_ones() {
+        // Ten classes, far apart, one after the other.
+        let mut random = NumpyRandom::new(7);
+        let mut sorted = || -> Vec<f32> {
+            (0..400)
+                .flat_map(|image| [(image / 40) as f32, 1.0, 0.0])
+                .map(|x| x + 0.1 * random.normal() as f32)
+                .collect()
+        };
+        let (a, b) = (sorted(), sorted());
+        let half = |a: &[f32], b: &[f32]| {
+            let set = |values: &[f32]| Features::new(values.to_vec(), 3).unwrap();
+            let found = kernel_distance(&set(a), &set(b), 1, &mut |_, _| {}).unwrap();
+            found.interval.half_width()
+        };
+        let shuffled = |rows: &[f32], seed| -> Vec<f32> {
+            let order = NumpyRandom::new(seed).permutation(400);
+            order
+                .iter()
+                .flat_map(|row| rows[3 * row..3 * row + 3].to_vec())
+                .collect()
+        };
+        let (files, mixed) = (half(&a, &b), half(&shuffled(&a, 2), &shuffled(&b, 3)));
+        assert!((files / mixed).ln().abs() < 0.7, "{files} and {mixed}");
     }
 }

@@ -13,6 +13,10 @@
 //! Wilson's interval. Unlike a bootstrap it has a width when a class was never seen. z is divided
 //! among the classes (Bonferroni), so that all intervals hold at once.
 //!
+//! Where a corrected share is further below 0 than that interval allows, the judge sees generated
+//! images otherwise than real ones. Then a share is only bounded: by the share of its answers over
+//! the share it gets right.
+//!
 //! **Verdicts** against the real share r: [`Presence::Missing`] when the interval lies below r/10,
 //! [`Presence::Rare`] when it lies below r/2, [`Presence::Unsure`] when it reaches from below r/10
 //! to above r/2, [`Presence::Present`] otherwise. What differs because the judge sees generated
@@ -37,7 +41,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ImageError, Result};
-use crate::metrics::interval::{Interval, normal_quantile};
+use crate::metrics::interval::{Interval, normal_quantile, of_share};
 
 /// A mode is missing when its share is below this part of the real one.
 pub(crate) const MISSING: f64 = 0.1;
@@ -127,10 +131,15 @@ pub fn class_modes(
     let all_real = real.iter().sum::<usize>() as f64;
     let estimates: Vec<f64> = judge.shares.iter().map(|share| share.max(0.0)).collect();
     // A share far below zero says that the judge's mistakes on these images are not those counted.
+    // Then only its answers bound a share: those it gets right are among them.
+    let each = 1.0 - (1.0 - confidence) / k as f64;
     let fits = (0..k).all(|class| judge.shares[class] >= -z * judge.deviation(class, 0.0));
     let classes: Vec<ClassShare> = (0..k)
         .map(|class| {
-            let (low, high) = judge.interval(class, z);
+            let (low, high) = match fits {
+                true => judge.interval(class, z),
+                false => (0.0, at_most(generated, confusion, class, each)),
+            };
             let real = real[class] as f64 / all_real;
             ClassShare {
                 class,
@@ -141,9 +150,7 @@ pub fn class_modes(
                     high,
                     confidence,
                 },
-                presence: if !fits {
-                    Presence::Unsure
-                } else if high < MISSING * real {
+                presence: if high < MISSING * real {
                     Presence::Missing
                 } else if high < RARE * real {
                     Presence::Rare
@@ -361,6 +368,21 @@ impl Judgement {
     }
 }
 
+/// The largest share of a class that as few answers leave possible, when the judge answers it for
+/// images of the class as often as for the labelled ones.
+fn at_most(
+    generated: &[usize],
+    confusion: Option<&[Vec<usize>]>,
+    class: usize,
+    confidence: f64,
+) -> f64 {
+    let answers = of_share(generated[class], generated.iter().sum(), confidence).high;
+    let right = confusion.map_or(1.0, |rows| {
+        rows[class][class] as f64 / rows[class].iter().sum::<usize>() as f64
+    });
+    (answers / right.max(f64::MIN_POSITIVE)).min(1.0)
+}
+
 /// The variance of numbers that are drawn with these probabilities.
 fn variance(numbers: &[f64], probabilities: &[f64]) -> f64 {
     let mean: f64 = numbers.iter().zip(probabilities).map(|(x, p)| x * p).sum();
@@ -433,6 +455,26 @@ mod tests {
     }
 
     #[test]
+    fn answers_that_refute_the_confusion_bound_only() {
+        // Corrected shares would be 0.786, -0.102 and 0.316.
+        let confusion = [vec![900, 80, 20], vec![100, 800, 100], vec![10, 90, 900]];
+        let generated = [7000, 100, 2900];
+        let report = class_modes(&generated, Some(&confusion), &[1, 1, 1], 0.95).unwrap();
+        // At most 100 of 10,000 answers (1.27 % at 1 - 0.05/3), of which 80 % are right.
+        let high = report.classes[1].interval.high;
+        assert!((0.0125..0.017).contains(&high), "{high}");
+        assert_eq!(report.classes[1].presence, Presence::Missing);
+        assert_eq!(report.classes[0].presence, Presence::Unsure);
+        for class in &report.classes {
+            let Interval { low, high, .. } = class.interval;
+            assert!(
+                low <= class.generated && class.generated <= high,
+                "{class:?}"
+            );
+        }
+    }
+
+    #[test]
     fn mistakes_of_the_judge_are_taken_out() {
         // The numpy prototype (numpy.linalg.inv, the same score test).
         let confusion = [vec![90, 8, 2], vec![10, 80, 10], vec![0, 5, 45]];
@@ -464,8 +506,9 @@ mod tests {
                 assert!((interval.low - low).abs() < 1e-7, "{class}: {interval:?}");
                 assert!((interval.high - high).abs() < 1e-7, "{class}: {interval:?}");
             }
-            let sum: f64 = report.classes.iter().map(|class| class.generated).sum();
-            assert!((sum - 1.0).abs() < 1e-12);
+            for (class, share) in report.classes.iter().zip(shares) {
+                assert!((class.generated - share.max(0.0)).abs() < 1e-7);
+            }
         }
     }
 

@@ -306,7 +306,7 @@ mod tests {
         // Squared deviations 4.75², 7.25², 5.75², 3.25²: 118.75 in all.
         assert!((found.deviation - (118.75f64 / 4.0).sqrt()).abs() < 1e-12);
         assert_eq!(asked, [(3, 4), (4, 4)]);
-        assert_eq!(found.name, "ppl_w_end_nocrop_f32_eps9.765625e-4");
+        assert_eq!(found.name, "ppl_w_end_nocrop_f32_eps9.765625e-4_keep0to1");
     }
 
     #[test]

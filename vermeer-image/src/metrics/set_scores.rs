@@ -189,7 +189,7 @@ fn exact_frechet(input: &SetInput, progress: Progress) -> Result<Vec<Score>> {
 pub(super) fn kernel(input: &SetInput, progress: Progress) -> Result<Vec<Score>> {
     let (generated, real) = (input.generated()?, input.real()?);
     let name = input.named("kid", "kd");
-    let all = kernel_distance(generated, real, progress)?;
+    let all = kernel_distance(generated, real, input.options.seed, progress)?;
     let mut scores = vec![
         Score::plain(format!("{name}_all_pairs"), all.unbiased)
             .with(all.interval, OF_BOTH)
@@ -257,11 +257,20 @@ pub(super) fn precision_and_recall(input: &SetInput, _: Progress) -> Result<Vec<
     let k = input.options.neighbours;
     let found = precision_recall(input.generated()?, input.real()?, k)?;
     let name = |what: &str| format!("{what}_k{k}_{}", input.network);
-    Ok(vec![
-        Score::plain(name("precision"), found.precision())
-            .with(found.precision_interval(), OF_GENERATED),
-        Score::plain(name("recall"), found.recall()).with(found.recall_interval(), OF_REAL),
-    ])
+    let note = match input.network {
+        "vgg16" => None,
+        _ => Some("published values are of VGG16: --network vgg16 --weights FILE"),
+    };
+    let precision = Score::plain(name("precision"), found.precision());
+    let recall = Score::plain(name("recall"), found.recall());
+    let mut scores = vec![
+        precision.with(found.precision_interval(), OF_GENERATED),
+        recall.with(found.recall_interval(), OF_REAL),
+    ];
+    for score in &mut scores {
+        score.notes.extend(note.map(str::to_owned));
+    }
+    Ok(scores)
 }
 
 pub(super) fn density_and_coverage(input: &SetInput, _: Progress) -> Result<Vec<Score>> {
@@ -269,10 +278,14 @@ pub(super) fn density_and_coverage(input: &SetInput, _: Progress) -> Result<Vec<
     let found = density_coverage(input.generated()?, input.real()?, k)?;
     let name = |what: &str| format!("{what}_prdc{k}_{}", input.network);
     let pr = found.precision_recall;
+    let mut density = Score::plain(name("density"), found.density);
+    if let Some(interval) = found.density_interval {
+        density = density.with(interval, OF_GENERATED);
+    }
     Ok(vec![
         Score::plain(name("precision"), pr.precision()).with(pr.precision_interval(), OF_GENERATED),
         Score::plain(name("recall"), pr.recall()).with(pr.recall_interval(), OF_REAL),
-        Score::plain(name("density"), found.density).with(found.density_interval, OF_GENERATED),
+        density,
         Score::plain(name("coverage"), found.coverage()).with(found.coverage_interval(), OF_REAL),
     ])
 }

@@ -36,7 +36,7 @@ const LOW: f64 = 0.125;
 const HIGH: f64 = 0.25;
 
 /// The shortest side that has rings of frequencies on both sides of these bounds.
-const SMALLEST: usize = 16;
+pub const SMALLEST_SIDE: usize = 16;
 
 /// The decibels of one unit of the logarithm of a power.
 pub(crate) const DECIBELS: f64 = 10.0 / std::f64::consts::LN_10;
@@ -63,9 +63,9 @@ impl Spectrum {
     /// # Errors
     /// [`ImageError::Shape`] for a side below 16 pixels.
     pub fn new(width: usize, height: usize) -> Result<Self> {
-        if width.min(height) < SMALLEST {
+        if width.min(height) < SMALLEST_SIDE {
             return Err(ImageError::Shape(format!(
-                "spectra are compared of images of at least {SMALLEST}x{SMALLEST} pixels, these \
+                "spectra are compared of images of at least {SMALLEST_SIDE}x{SMALLEST_SIDE} pixels, these \
                  are {width}x{height}"
             )));
         }

@@ -104,7 +104,7 @@ fn kernel_distances() {
         fixtures.value(&format!("{kid}/torch_fidelity_mean")),
         1e-6,
     );
-    let all = kernel_distance(&fake, &real, nothing).unwrap();
+    let all = kernel_distance(&fake, &real, 0, nothing).unwrap();
     near(
         all.unbiased,
         fixtures.value(&format!("{kid}/full_real_fake/unbiased")),
@@ -119,7 +119,7 @@ fn kernel_distances() {
         fixtures.features("low_rank_a"),
         fixtures.features("low_rank_b"),
     );
-    let low = kernel_distance(&a, &b, nothing).unwrap();
+    let low = kernel_distance(&a, &b, 0, nothing).unwrap();
     near(
         low.unbiased,
         fixtures.value(&format!("{kid}/full_low_rank/unbiased")),

@@ -16,7 +16,7 @@ use super::subject::Subject;
 use crate::{Error, Result};
 
 /// Changes when features of the same images and network may differ from those kept.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Where features are kept between evaluations.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub enum FeatureCache {
     Folder(PathBuf),
 }
 
-/// Images that are read at a time, when that is not said.
-const READ_AT_A_TIME: usize = 256;
+/// Images that are read at a time, when that is not said: they are held in memory as they are.
+const READ_AT_A_TIME: usize = 64;
 
 /// How features are taken.
 #[derive(Clone, Debug)]
@@ -96,6 +96,10 @@ pub fn extract_all(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<Extraction>> {
     let n = subject.len() as usize;
+    let digest = match &options.cache {
+        FeatureCache::Off => String::new(),
+        FeatureCache::Folder(_) => subject.digest()?,
+    };
     let mut kept = Vec::with_capacity(extractors.len());
     let mut missing = Vec::new();
     for (at, extractor) in extractors.iter().enumerate() {
@@ -103,7 +107,7 @@ pub fn extract_all(
             FeatureCache::Off => None,
             FeatureCache::Folder(folder) => {
                 fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
-                Some(folder.join(format!("{}.features", key(subject, extractor)?)))
+                Some(folder.join(format!("{}.features", key(&digest, n, extractor))))
             }
         };
         let found = place.as_deref().filter(|path| path.is_file());
@@ -238,11 +242,14 @@ fn open(
 }
 
 /// The name of the features: they follow from the images and from what looks at them.
-fn key(subject: &Subject, extractor: &Extractor) -> Result<String> {
-    let (digest, n) = (subject.digest()?, subject.len());
+fn key(digest: &str, n: usize, extractor: &Extractor) -> String {
     let (network, classes) = (extractor.identity(), extractor.classes());
-    let text = format!("{VERSION}\n{digest}\n{n}\n{network}\n{classes}");
-    Ok(crate::sha256_hex(text.as_bytes()))
+    let (device, program) = (
+        crate::device::name(extractor.device()),
+        env!("CARGO_PKG_VERSION"),
+    );
+    let text = format!("{VERSION}\n{program}\n{device}\n{digest}\n{n}\n{network}\n{classes}");
+    crate::sha256_hex(text.as_bytes())
 }
 
 fn put(out: &mut BufWriter<NamedTempFile>, values: &[f32]) -> Result<()> {

@@ -64,6 +64,8 @@ pub struct Set {
     pub extraction: Option<Extraction>,
     /// Its statistics, where they are all that is known.
     pub moments: Option<Moments>,
+    /// What has to be said of it beside every value.
+    pub note: Option<String>,
 }
 
 impl Set {
@@ -97,6 +99,7 @@ impl Set {
             side: side.clone(),
             extraction: Some(extraction),
             moments: None,
+            note: None,
         };
         let Subject::Statistics(statistics) = subject else {
             let found = extract_all(subject, extractors, options, progress)?;
@@ -126,6 +129,13 @@ impl Set {
             side,
             extraction: None,
             moments: Some(statistics.moments.clone()),
+            note: known.is_none().then(|| {
+                format!(
+                    "{} does not say by which network and resize it was made: taken to be {}",
+                    statistics.location,
+                    extractor.identity()
+                )
+            }),
         })
     }
 
@@ -209,9 +219,14 @@ pub fn measure(
         seed: u64::from(options.seed),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
+    let sets = [Some(generated), real].into_iter().flatten();
+    let notes: Vec<String> = sets.filter_map(|set| set.note.clone()).collect();
     Ok(measure(&input, progress)?
         .into_iter()
-        .map(|score| Measured::new(metric, score, passport.clone()))
+        .map(|mut score| {
+            score.notes.extend(notes.iter().cloned());
+            Measured::new(metric, score, passport.clone())
+        })
         .collect())
 }
 

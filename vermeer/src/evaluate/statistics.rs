@@ -129,6 +129,12 @@ pub fn read_statistics(path: &Path) -> Result<Statistics> {
 /// # Errors
 /// [`Error::Settings`] for another ending, [`Error::Io`] when the file cannot be written.
 pub fn write_statistics(path: &Path, moments: &Moments, side: &Side, network: &str) -> Result<()> {
+    if moments.len() >= UNKNOWN {
+        return Err(Error::settings(
+            format!("{} would not say of how many images it is", path.display()),
+            "make statistics of the images themselves",
+        ));
+    }
     let bytes = match ending(path).as_str() {
         "npz" => npz(moments)?,
         "stats" => stats(moments, side, network)?,

@@ -48,10 +48,32 @@ pub struct RunImages {
     pub options: SampleOptions,
 }
 
+/// Which model of a run is sampled, and how.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunChoice {
+    /// The checkpoint.
+    pub which: Which,
+    /// How samples are drawn; the seed is that of draws from data sets too.
+    pub options: SampleOptions,
+}
+
+impl RunChoice {
+    /// The last checkpoint, sampled as the model's settings say.
+    pub fn seeded(seed: u64) -> Self {
+        Self {
+            which: Which::Latest,
+            options: SampleOptions {
+                seed,
+                ..SampleOptions::default()
+            },
+        }
+    }
+}
+
 impl Subject {
     /// Opens a folder or file of images, a world, a file of statistics (`.npz` with `mu` and
     /// `sigma`, or Vermeer's own), or a run, of which `count` samples are made (10,000 when that is
-    /// not said). Of a data set, `count` images are drawn by `seed`.
+    /// not said). Of a data set, `count` images are drawn by the seed.
     ///
     /// # Errors
     /// Those of the readers; [`Error::Settings`] when the data set has fewer images than asked for.
@@ -59,20 +81,17 @@ impl Subject {
         location: &str,
         split: Split,
         count: Option<usize>,
-        seed: u64,
+        choice: &RunChoice,
         device: &Device,
     ) -> Result<Self> {
         let path = Path::new(location);
         if path.join("run.json").is_file() {
-            let model = pipeline::open(&RunDir::open(path)?, Which::Latest, device)?;
+            let model = pipeline::open(&RunDir::open(path)?, choice.which, device)?;
             return Ok(Self::Run(Box::new(RunImages {
                 model,
                 location: location.to_owned(),
                 count: count.unwrap_or(10_000),
-                options: SampleOptions {
-                    seed,
-                    ..SampleOptions::default()
-                },
+                options: choice.options.clone(),
             })));
         }
         if path.is_file() && is_statistics(path)? {
@@ -82,7 +101,7 @@ impl Subject {
             split,
             ..OpenOptions::default()
         };
-        Self::of_source(data::open(location, &options)?, count, seed)
+        Self::of_source(data::open(location, &options)?, count, choice.options.seed)
     }
 
     /// `count` images of a data set, drawn by `seed`; all of them when that is not said.
@@ -165,10 +184,7 @@ impl Subject {
             }
             Self::Run(run) => Side {
                 location: run.location.clone(),
-                split: format!(
-                    "samples of step {}, seed {}",
-                    run.model.step, run.options.seed
-                ),
+                split: run.told(),
                 images: run.count as u64,
                 digest: self.digest()?,
             },
@@ -270,6 +286,30 @@ impl Subject {
 }
 
 impl RunImages {
+    /// Step, seed, and what was chosen otherwise than in the model's settings.
+    fn told(&self) -> String {
+        let SampleOptions {
+            seed,
+            class,
+            steps,
+            sampler,
+            guidance,
+            eta,
+        } = &self.options;
+        let mut told = format!("samples of step {}, seed {seed}", self.model.step);
+        let mut add = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                told.push_str(&format!(", {name} {value}"));
+            }
+        };
+        add("class", class.map(|class| class.to_string()));
+        add("sampler", sampler.clone());
+        add("steps", steps.map(|steps| steps.to_string()));
+        add("guidance", guidance.map(|guidance| guidance.to_string()));
+        add("eta", eta.map(|eta| eta.to_string()));
+        told
+    }
+
     /// The samples with these numbers.
     fn samples(&self, numbers: &[u64]) -> Result<Vec<Image>> {
         let request = Request::Generate {

@@ -1,8 +1,36 @@
 //! The health of a training run: measured signs, stated thresholds, one verdict.
 
 use serde::Serialize;
+use vermeer_image::Image;
+use vermeer_image::metrics::{LEAST_IMAGES, SMALLEST_SIDE, Spectrum, artifacts};
+
+use crate::Result;
+use crate::data::HostBatch;
 
 pub use crate::run::Verdict;
+
+/// The level at which samples are said to share a pattern.
+const PATTERN_LEVEL: f64 = 0.01;
+
+/// A pattern that repeats in all samples and not in real images, such as a checkerboard, in words;
+/// `None` where there is none, and where images are too few or too small to tell.
+///
+/// # Errors
+/// Those of [`Spectrum::of`].
+pub fn shared_pattern(real: &HostBatch, samples: &[Image]) -> Result<Option<String>> {
+    let [channels, height, width] = real.shape;
+    let enough = samples.len().min(real.batch) >= LEAST_IMAGES;
+    if !enough || height.min(width) < SMALLEST_SIDE || !matches!(channels, 1 | 3) {
+        return Ok(None);
+    }
+    let pictures = real.images.chunks_exact(channels * height * width);
+    let pictures: vermeer_image::Result<Vec<Image>> = pictures
+        .map(|values| Image::from_unit_chw(values, channels, height, width))
+        .collect();
+    let (real, ours) = (Spectrum::of(&pictures?)?, Spectrum::of(samples)?);
+    let report = artifacts(&real, &ours, PATTERN_LEVEL)?;
+    Ok(report.pattern.map(|_| report.sentence))
+}
 
 /// When a sign is worth watching and when it is bad.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -105,6 +133,41 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_checkerboard_in_all_samples_is_told() {
+        let side = 32;
+        let mut random = vermeer_image::metrics::NumpyRandom::new(5);
+        let mut images = |count: usize, step: f32| -> Vec<f32> {
+            (0..count * side * side)
+                .map(|at| {
+                    let sign = if (at % side + at / side) % 2 == 0 {
+                        step
+                    } else {
+                        -step
+                    };
+                    0.375 + 0.25 * random.uniform() as f32 + sign
+                })
+                .collect()
+        };
+        let real = HostBatch {
+            step: 0,
+            images: images(40, 0.0),
+            labels: None,
+            batch: 40,
+            shape: [1, side, side],
+        };
+        let mut told = |count: usize, step: f32| {
+            let samples: Vec<Image> = images(count, step)
+                .chunks_exact(side * side)
+                .map(|values| Image::from_unit_chw(values, 1, side, side).unwrap())
+                .collect();
+            shared_pattern(&real, &samples).unwrap()
+        };
+        assert!(told(40, 0.03).unwrap().contains("checkerboard"));
+        assert_eq!(told(40, 0.0), None);
+        assert_eq!(told(20, 0.03), None);
+    }
 
     #[test]
     fn the_worst_sign_decides() {

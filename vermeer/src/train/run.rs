@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use vermeer_image::{ImageBatch, Range};
 
 use super::events::{Event, Sink};
-use super::health::Health;
+use super::health::{Health, shared_pattern};
 use super::{Plan, Scalars, Settings};
 use crate::data::{self, HostBatch, Split, Subset};
 use crate::optim::LearningRate;
@@ -301,10 +301,15 @@ impl Training {
             if show {
                 // A full disk must not end the training that a later checkpoint may still save.
                 match self.picture(&mut writers.board) {
-                    Ok(paths) => paths.into_iter().for_each(|path| {
+                    Ok((paths, pattern)) => {
                         let step = self.step;
-                        sink.event(&Event::Pictured { step, path });
-                    }),
+                        for path in paths {
+                            sink.event(&Event::Pictured { step, path });
+                        }
+                        if let Some(pattern) = pattern {
+                            sink.event(&Event::Warning(format!("step {step}: {pattern}")));
+                        }
+                    }
                     Err(error) => sink.event(&Event::Warning(error.to_string())),
                 }
             }
@@ -443,11 +448,12 @@ impl Training {
         Ok(total)
     }
 
-    /// Writes a grid of samples, and of reconstructions where the family makes them.
-    fn picture(&self, board: &mut EventWriter) -> Result<Vec<PathBuf>> {
+    /// Writes a grid of samples, and of reconstructions where the family makes them. Says what
+    /// pattern all samples share, if there is one.
+    fn picture(&self, board: &mut EventWriter) -> Result<(Vec<PathBuf>, Option<String>)> {
         let count = self.plan.settings.train.samples;
         if count == 0 {
-            return Ok(vec![]);
+            return Ok((vec![], None));
         }
         let pipeline = self.trainer.pipeline()?;
         let numbers: Vec<u64> = (0..count as u64).collect();
@@ -495,7 +501,11 @@ impl Training {
             board.image(self.step, "reconstructions", &png)?;
             paths.push(path);
         }
-        Ok(paths)
+        let pattern = match self.examined.first() {
+            Some(real) => shared_pattern(real, &images)?,
+            None => None,
+        };
+        Ok((paths, pattern))
     }
 
     fn save(&self) -> Result<()> {

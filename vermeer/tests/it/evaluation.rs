@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::prelude::Device;
 use vermeer::data::{self, OpenOptions, Split};
 use vermeer::evaluate::{
-    ExtractOptions, FeatureCache, Set, Subject, extract_all, measure, read_statistics,
+    ExtractOptions, FeatureCache, RunChoice, Set, Subject, extract_all, measure, read_statistics,
     write_statistics,
 };
 use vermeer_image::features::{Extractor, Protocol, Tap, Weights};
@@ -216,7 +216,7 @@ fn features_are_kept_by_content() {
         ..ExtractOptions::default()
     };
     let extract = |location: &str, count: usize| {
-        let subject = Subject::open(location, Split::All, Some(count), 3, &device).unwrap();
+        let subject = Subject::open(location, Split::All, Some(count), &RunChoice::seeded(3), &device).unwrap();
         extract_all(&subject, &[&world, &pixels], &options, &mut |_, _| {}).unwrap()
     };
     let first = extract("world:glyphs?count=1000", 20);
@@ -251,7 +251,13 @@ fn extrapolated_intervals_cover_the_pool() {
     };
     let device = Device::flex();
     let world = Extractor::world(&device).unwrap();
-    let subject = Subject::open(fashion.to_str().unwrap(), Split::All, None, 0, &device).unwrap();
+    let subject = Subject::open(
+        fashion.to_str().unwrap(),
+        Split::All,
+        None,
+        &RunChoice::default(),
+        &device,
+    ).unwrap();
     let options = ExtractOptions::default();
     let set = Set::of(&subject, &world, &options, &mut |_, _| {}).unwrap();
     let features = set.extraction.unwrap().features;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::builder::RangedU64ValueParser;
 use vermeer::data::{self, OpenOptions, Source, Split};
-use vermeer::evaluate::{Cas, CasOptions, Subject, cas};
+use vermeer::evaluate::{Cas, CasOptions, RunChoice, Subject, cas};
 use vermeer::{Error, Result};
 
 use super::table;
@@ -109,7 +109,8 @@ impl Args {
             .join("run.json")
             .is_file()
         {
-            return Subject::open(&self.generated, Split::All, Some(count), self.seed, device);
+            let choice = RunChoice::seeded(self.seed);
+            return Subject::open(&self.generated, Split::All, Some(count), &choice, device);
         }
         let options = OpenOptions {
             split: Split::All,

@@ -86,11 +86,24 @@ impl Args {
 
 fn read(path: &Path) -> Result<Evaluation> {
     let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
-    serde_json::from_str(&text).map_err(|error| {
+    let found: Evaluation = serde_json::from_str(&text).map_err(|error| {
         Error::data(
             path,
             format!("this is no evaluation: {error}"),
             "make it with `vermeer eval … --json`",
         )
-    })
+    })?;
+    let mut names: Vec<&str> = found
+        .values
+        .iter()
+        .map(|value| value.name.as_str())
+        .collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        None => Ok(found),
+        Some(pair) => Err(Error::settings(
+            format!("{} holds {} of two sets", path.display(), pair[0]),
+            "compare files of one set each, made without --versus",
+        )),
+    }
 }

@@ -6,12 +6,13 @@ use burn::prelude::Device;
 use clap::builder::RangedU64ValueParser;
 use serde::Serialize;
 use vermeer::data::Split;
-use vermeer::evaluate::{ExtractOptions, FeatureCache, Subject};
+use vermeer::evaluate::{ExtractOptions, FeatureCache, RunChoice, Subject};
 use vermeer::{Error, Result};
 use vermeer_image::features::Extractor;
 use vermeer_image::{Image, encode_png};
 
 use super::network::NetworkArgs;
+use super::sampling::SamplingArgs;
 use crate::generation::Sheet;
 use crate::outputs::Outputs;
 use crate::stop;
@@ -26,9 +27,9 @@ pub(super) struct SampleArgs {
     /// What is judged: the folder of a run, which is sampled, or images, any data set.
     #[arg(value_name = "RUN|LOCATION")]
     samples: String,
-    /// Split of the images that are judged: train, validation, test or all.
-    #[arg(long, default_value = "all")]
-    split: Split,
+    /// Split of the images that are judged: train, validation, test or all, which is usual.
+    #[arg(long)]
+    split: Option<Split>,
     /// Number of samples. Of a run 2000 are made where that is not said, of images all are taken.
     #[arg(short = 'n', long, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     count: Option<usize>,
@@ -38,6 +39,8 @@ pub(super) struct SampleArgs {
     /// Where to compute; `vermeer doctor` lists what this build knows.
     #[arg(long, default_value = "auto")]
     device: String,
+    #[command(flatten)]
+    sampling: SamplingArgs,
 }
 
 impl SampleArgs {
@@ -62,12 +65,9 @@ impl SampleArgs {
         let is_run = Path::new(&self.samples).join("run.json").is_file();
         let count = self.count.or(is_run.then_some(OF_A_RUN));
         let seed = u64::from(self.seed);
-        let subject = Subject::open(&self.samples, self.split, count, seed, device)?;
-        if let Subject::Run(run) = &subject {
-            let warnings = &run.model.warnings;
-            warnings.iter().for_each(|warning| terminal.warn(warning));
-        }
-        Ok(subject)
+        let split = (self.split, Split::All);
+        self.sampling
+            .open(&self.samples, split, count, seed, device, terminal)
     }
 
     /// Real images: `most` of them, drawn by the seed, where there are more. Where no split is
@@ -83,7 +83,8 @@ impl SampleArgs {
         device: &Device,
     ) -> Result<Subject> {
         let seed = u64::from(self.seed);
-        let open = |split: Split| Subject::open(location, split, None, seed, device);
+        let choice = RunChoice::seeded(seed);
+        let open = |split: Split| Subject::open(location, split, None, &choice, device);
         let subject = match split {
             Some(split) => open(split)?,
             None => match open(Split::Test) {

@@ -8,17 +8,18 @@ use serde_json::json;
 use vermeer::data::Split;
 use vermeer::evaluate::{
     self, Difference, DifferenceMap, ExtractOptions, FeatureCache, LpipsNetwork, Measured,
-    PairTable, PairedImages, Perceptual, Set, Subject,
+    PairTable, PairedImages, Perceptual, RunChoice, Set, Subject,
 };
 use vermeer::run::shell_word;
 use vermeer::{Error, Result};
 use vermeer_image::features::Extractor;
 use vermeer_image::metrics::{
-    Backbone, Ends, Interpolation, Metric, PairOptions, PathLengthOptions, SetOptions,
+    Backbone, Ends, Interpolation, Kind, Metric, PairOptions, PathLengthOptions, SetOptions, metric,
 };
 
 use super::network::NetworkArgs;
 use super::page;
+use super::sampling::{self, SamplingArgs};
 use super::table;
 use super::threshold::{self, Threshold};
 use super::words::Request;
@@ -36,32 +37,41 @@ pub(super) struct MeasureArgs {
     /// what is judged, then what it should be like.
     #[arg(value_name = "METRIC… A [B]")]
     words: Vec<String>,
-    /// What is judged, as torch-fidelity says it.
+    /// What is judged, as torch-fidelity says it; for precision and recall too, where versions of
+    /// torch-fidelity before 2026 took it to be the real side.
     #[arg(long, value_name = "A")]
     input1: Option<String>,
     /// What it should be like, as torch-fidelity says it.
     #[arg(long, value_name = "B", requires = "input1")]
     input2: Option<String>,
     /// As the word fid.
-    #[arg(long)]
+    #[arg(short = 'f', long)]
     fid: bool,
     /// As the word kid.
-    #[arg(long)]
+    #[arg(short = 'k', long)]
     kid: bool,
     /// As the word is.
-    #[arg(long)]
+    #[arg(short = 'i', long)]
     isc: bool,
     /// As the word pr.
-    #[arg(long)]
+    #[arg(short = 'r', long)]
     prc: bool,
     /// As the word ppl.
-    #[arg(long)]
+    #[arg(short = 'p', long)]
     ppl: bool,
     /// Other images, judged against B too: is A better than they are by more than chance?
     #[arg(long, value_name = "C")]
     versus: Option<String>,
+    /// Keep statistics, as pytorch-fid says it: `vermeer eval stats` does.
+    #[arg(long, hide = true)]
+    save_stats: bool,
+    /// Loader processes of pytorch-fid: `--threads` is what there is here.
+    #[arg(long, hide = true, value_name = "N")]
+    num_workers: Option<usize>,
     #[command(flatten)]
     choice: Choice,
+    #[command(flatten)]
+    sampling: SamplingArgs,
     #[command(flatten)]
     network: NetworkArgs,
     #[command(flatten)]
@@ -78,14 +88,14 @@ pub(super) struct MeasureArgs {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Images")]
 struct Choice {
-    /// Split of A: train, validation, test or all.
-    #[arg(long, default_value = "all")]
-    split: Split,
-    /// Split of B: train, validation, test or all.
-    #[arg(long, default_value = "train")]
-    real_split: Split,
+    /// Split of A: train, validation, test or all, which is usual.
+    #[arg(long)]
+    split: Option<Split>,
+    /// Split of B: train, which is usual, validation, test or all.
+    #[arg(long)]
+    real_split: Option<Split>,
     /// Number of images of A, drawn from all; of a run, how many samples it makes (10,000).
-    #[arg(short = 'n', long, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(short = 'n', long, alias = "input1-model-num-samples", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     count: Option<usize>,
     /// Number of images of B, drawn from all.
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
@@ -104,9 +114,24 @@ struct Choice {
         alias = "cache-root"
     )]
     cache: Option<PathBuf>,
+    /// Take and keep no features, whatever VERMEER_CACHE says.
+    #[arg(long, conflicts_with = "cache")]
+    no_cache: bool,
     /// Where to compute; `vermeer doctor` lists what this build knows.
     #[arg(long, default_value = "auto")]
     device: String,
+    /// As `--device cuda:N`.
+    #[arg(
+        short = 'g',
+        long,
+        hide = true,
+        value_name = "N",
+        conflicts_with = "device"
+    )]
+    gpu: Option<usize>,
+    /// As `--device auto`.
+    #[arg(short = 'c', long, hide = true, conflicts_with_all = ["device", "gpu"])]
+    cpu: bool,
     /// Compute values of too few images, and compare what cannot be compared.
     #[arg(long)]
     force: bool,
@@ -264,36 +289,35 @@ struct Found {
 impl MeasureArgs {
     pub(super) fn run(self, terminal: &Terminal) -> Result<()> {
         let request = self.request()?;
+        let sets = request.of_sets();
+        let pairs = request.of_pairs();
+        let generators = request.of_generators();
+        self.check(&request)?;
         let page = self.output.report.as_deref();
         let page = page.map(|path| Outputs::one(path, self.output.overwrite));
         let page = page.transpose()?;
-        let device = vermeer::device::parse(&self.choice.device)?;
+        let device = self.choice.device()?;
         let options = ExtractOptions {
             cache: match &self.choice.cache {
-                Some(folder) => FeatureCache::Folder(folder.clone()),
-                None => FeatureCache::Off,
+                Some(folder) if !self.choice.no_cache => FeatureCache::Folder(folder.clone()),
+                _ => FeatureCache::Off,
             },
             batch: self.choice.batch_size,
             stop: stop::flag()?,
         };
         let mut found = Found::default();
-        let sets = request.of_sets();
         if !sets.is_empty() {
             self.sets(&request, &sets, &options, &device, terminal, &mut found)?;
-        } else if let Some(others) = &self.versus {
-            return Err(Error::settings(
-                format!("--versus {others} compares metrics of sets"),
-                "measure both, and read the intervals",
-            ));
         }
-        let pairs = request.of_pairs();
         if !pairs.is_empty() {
             self.pairs(&request, &pairs, &options, &device, terminal, &mut found)?;
         }
-        for metric in request.of_generators() {
+        for metric in generators {
             self.path_length(metric, &request, &options, &device, terminal, &mut found)?;
         }
         self.tell(&found, terminal)?;
+        let judged = threshold::check(&self.output.fail_if, &found.values);
+        self.maps(&request, &options, terminal)?;
         if let Some(page) = page {
             let command = command_line();
             let progress = terminal.progress("pictures of the report");
@@ -315,7 +339,113 @@ impl MeasureArgs {
                 terminal.note(&format!("the report is {}", path.display()));
             }
         }
-        threshold::check(&self.output.fail_if, &found.values)
+        judged
+    }
+
+    /// Refuses what can be refused before any image is looked at.
+    fn check(&self, request: &Request) -> Result<()> {
+        let (sets, pairs) = (request.of_sets(), request.of_pairs());
+        let generators = request.of_generators();
+        if self.save_stats || self.num_workers.is_some() {
+            return Err(Error::settings(
+                "--save-stats and --num-workers are of pytorch-fid",
+                "keep statistics with `vermeer eval stats IMAGES --out FILE.npz`, and choose the \
+                 number of --threads",
+            ));
+        }
+        let of_sets = [
+            (self.versus.is_some(), "--versus"),
+            (
+                self.network.is_said(),
+                "--network, --weights, --dims and --protocol",
+            ),
+            (
+                !self.sets.is_usual(),
+                "--isc-…, --kid-…, --prc-…, --prdc-… and --swd-…",
+            ),
+        ];
+        let of_pairs = [
+            (self.pairs.is_said(), "--luma, --shave, --float and --maps"),
+            (false, ""),
+            (false, ""),
+        ];
+        let of_generators = [
+            (!self.paths.is_usual(), "--ppl-…"),
+            (false, ""),
+            (false, ""),
+        ];
+        for (kind, none, options) in [
+            ("metrics of sets", sets.is_empty(), of_sets),
+            ("metrics of pairs", pairs.is_empty(), of_pairs),
+            ("the path length", generators.is_empty(), of_generators),
+        ] {
+            if let Some((_, option)) = options.iter().find(|(said, _)| none && *said) {
+                return Err(Error::settings(
+                    format!("{option}: of {kind}, and none was asked for"),
+                    "leave the option out, or name such a metric",
+                ));
+            }
+        }
+        let takes_lpips = pairs.iter().any(|metric| metric.id == "lpips");
+        if self.pairs.lpips_weights.is_some() && !takes_lpips && generators.is_empty() {
+            return Err(Error::settings(
+                "--lpips-weights: of lpips and ppl, and neither was asked for",
+                "leave the option out, or name such a metric",
+            ));
+        }
+        if takes_lpips && self.pairs.lpips_weights.is_none() {
+            return Err(Error::settings(
+                "lpips needs a network, which is not part of Vermeer",
+                "give the published weights with --lpips-weights; `vermeer models fetch` gets them",
+            ));
+        }
+        if sets.is_empty() && generators.is_empty() && self.choice.count.is_some() {
+            return Err(Error::settings(
+                "-n draws images, and pairs are taken whole",
+                "leave out -n",
+            ));
+        }
+        if request.second.is_none() {
+            let needs = |metric: &&&Metric| {
+                matches!(
+                    metric.kind,
+                    Kind::Set {
+                        needs_real: true,
+                        ..
+                    } | Kind::Pair { .. }
+                )
+            };
+            if let Some(metric) = sets.iter().chain(&pairs).find(needs) {
+                return Err(Error::settings(
+                    format!(
+                        "{} compares two sets of images, and one was given",
+                        metric.id
+                    ),
+                    format!("give both: vermeer eval {} GENERATED REAL", metric.id),
+                ));
+            }
+        }
+        let run = std::path::Path::new(&request.first).join("run.json");
+        if let (Some(metric), false) = (generators.first(), run.is_file()) {
+            return Err(Error::settings(
+                format!(
+                    "{} is no run, and {} walks between a model's samples",
+                    request.first, metric.id
+                ),
+                "name the folder of a run",
+            ));
+        }
+        if let Some(folder) = self.pairs.maps.as_deref().filter(|folder| folder.exists()) {
+            return Err(Error::settings(
+                format!("{} is there already", folder.display()),
+                "choose a new folder with --maps",
+            ));
+        }
+        let asked: Vec<&Metric> = sets.into_iter().chain(pairs).chain(generators).collect();
+        self.output
+            .fail_if
+            .iter()
+            .try_for_each(|threshold| threshold.check_name(&asked))
     }
 
     fn request(&self) -> Result<Request> {
@@ -332,6 +462,15 @@ impl MeasureArgs {
             .map(|(_, id)| *id)
             .collect();
         let inputs = self.input1.iter().chain(&self.input2);
+        let of_words = |word: &String| word.split(',').all(|name| metric(name).is_some());
+        if let (Some(first), Some(word)) =
+            (&self.input1, self.words.iter().find(|word| !of_words(word)))
+        {
+            return Err(Error::settings(
+                format!("{word} and --input1 {first} are both said to be judged"),
+                "name both sets as words, or both with --input1 and --input2",
+            ));
+        }
         let words: Vec<String> = self.words.iter().chain(inputs).cloned().collect();
         Request::new(&words, &flagged)
     }
@@ -350,20 +489,31 @@ impl MeasureArgs {
         let extractors = self.network.extractors(logits, device)?;
         let choice = &self.choice;
         let seed = u64::from(choice.seed);
-        let open =
-            |location: &str, split, count| Subject::open(location, split, count, seed, device);
-        let first = open(&request.first, choice.split, choice.count)?;
-        let second = request
-            .second
-            .as_deref()
-            .map(|location| open(location, choice.real_split, choice.real_count))
-            .transpose()?;
-        let others = self
-            .versus
-            .as_deref()
-            .map(|location| open(location, choice.split, choice.count))
-            .transpose()?;
-        check_floors(metrics, &first, second.as_ref(), choice.force)?;
+        let judged = |location: &str| {
+            let split = (choice.split, Split::All);
+            let count = choice.count;
+            self.sampling
+                .open(location, split, count, seed, device, terminal)
+        };
+        let first = judged(&request.first)?;
+        let others = self.versus.as_deref().map(judged).transpose()?;
+        let real = |location: &str| {
+            let split = (choice.real_split, Split::Train);
+            let how = RunChoice::seeded(seed);
+            sampling::open(location, split, choice.real_count, &how, device)
+        };
+        let second = request.second.as_deref().map(real).transpose()?;
+        for subject in [Some(&first), others.as_ref()].into_iter().flatten() {
+            check_floors(metrics, subject, second.as_ref(), choice.force)?;
+        }
+        let with_logits = extractors.iter().all(|extractor| extractor.classes() > 0);
+        if logits && !with_logits {
+            return Err(Error::settings(
+                "the Inception Score needs a network that classifies",
+                "choose --network inception --weights FILE, or --network judge",
+            ));
+        }
+        check_statistics(metrics, [Some(&first), second.as_ref(), others.as_ref()])?;
         let looked_at: Vec<&Extractor> = extractors.iter().collect();
         let look = |subject: &Subject, what: &'static str| -> Result<Vec<Set>> {
             let progress = terminal.progress(what);
@@ -376,6 +526,7 @@ impl MeasureArgs {
         let generated = look(&first, "images")?;
         let others = others.as_ref().map(|subject| look(subject, "other images"));
         let others = others.transpose()?;
+        let stopped = || options.stop.load(std::sync::atomic::Ordering::Relaxed);
         let set_options = self.sets.options(choice.seed);
         for (at, extractor) in extractors.iter().enumerate() {
             let real = real.as_ref().map(|sets| &sets[at]);
@@ -392,13 +543,22 @@ impl MeasureArgs {
                 )
             };
             for metric in metrics {
+                if stopped() {
+                    return Err(Error::Failed("interrupted; nothing was written".into()));
+                }
                 let values = measure(metric, &generated[at])?;
                 if let Some(others) = &others {
                     let other_values = measure(metric, &others[at])?;
                     for (a, b) in values.iter().zip(&other_values) {
-                        found
-                            .differences
-                            .extend(evaluate::difference(a, b, choice.force)?);
+                        match evaluate::difference(a, b, choice.force) {
+                            Ok(Some(difference)) => found.differences.push(difference),
+                            Ok(None) => terminal.note(&format!(
+                                "{}: without an interval over draws of the judged images, so \
+                                 nothing is said of chance",
+                                a.name
+                            )),
+                            Err(error) => terminal.warn(&error.to_string()),
+                        }
                     }
                     found.values.extend(values);
                     found.values.extend(other_values);
@@ -425,8 +585,9 @@ impl MeasureArgs {
                 "name both: vermeer eval psnr restored/ originals/",
             )
         })?;
-        // Pairs lie side by side, so both are of one split.
-        let splits = [self.choice.split, self.choice.split];
+        // Pairs lie side by side, so both are of one split where only one is said.
+        let first = self.choice.split.unwrap_or(Split::All);
+        let splits = [first, self.choice.real_split.unwrap_or(first)];
         PairedImages::open(&request.first, second, splits)
     }
 
@@ -459,22 +620,30 @@ impl MeasureArgs {
             &options.stop,
             &mut |done, all| progress.at(done, all),
         )?;
-        if let Some(folder) = &self.pairs.maps {
-            let written = evaluate::write_differences(
-                &images,
-                match self.pairs.map_of {
-                    MapOf::Levels => DifferenceMap::Absolute,
-                    MapOf::Structure => DifferenceMap::Structure,
-                },
-                folder,
-                &options.stop,
-                &mut |done, all| progress.at(done, all),
-            )?;
-            terminal.note(&format!("{} maps in {}", written.len(), folder.display()));
-        }
         let means = table.scores.iter().map(|scores| scores.mean.clone());
         found.values.extend(means);
         found.pairs = Some(table);
+        Ok(())
+    }
+
+    /// Pictures of where pairs differ.
+    fn maps(&self, request: &Request, options: &ExtractOptions, terminal: &Terminal) -> Result<()> {
+        let Some(folder) = &self.pairs.maps else {
+            return Ok(());
+        };
+        let progress = terminal.progress("maps");
+        let written = evaluate::write_differences(
+            &self.paired(request)?,
+            match self.pairs.map_of {
+                MapOf::Levels => DifferenceMap::Absolute,
+                MapOf::Structure => DifferenceMap::Structure,
+            },
+            folder,
+            &options.stop,
+            &mut |done, all| progress.at(done, all),
+        )?;
+        drop(progress);
+        terminal.note(&format!("{} maps in {}", written.len(), folder.display()));
         Ok(())
     }
 
@@ -503,7 +672,10 @@ impl MeasureArgs {
     ) -> Result<()> {
         let choice = &self.choice;
         let seed = u64::from(choice.seed);
-        let subject = Subject::open(&request.first, choice.split, choice.count, seed, device)?;
+        let split = (choice.split, Split::All);
+        let subject =
+            self.sampling
+                .open(&request.first, split, choice.count, seed, device, terminal)?;
         let Subject::Run(run) = subject else {
             return Err(Error::settings(
                 format!(
@@ -576,6 +748,11 @@ impl MeasureArgs {
 }
 
 impl SetArgs {
+    fn is_usual(&self) -> bool {
+        let (ours, usual) = (self.options(0), SetOptions::default());
+        SetOptions { seed: 0, ..ours } == SetOptions { seed: 0, ..usual }
+    }
+
     fn options(&self, seed: u32) -> SetOptions {
         SetOptions {
             seed,
@@ -588,7 +765,17 @@ impl SetArgs {
     }
 }
 
+impl PairArgs {
+    fn is_said(&self) -> bool {
+        self.luma || self.shave > 0 || self.float || self.maps.is_some()
+    }
+}
+
 impl PathArgs {
+    fn is_usual(&self) -> bool {
+        self.options() == evaluate::run_path_options()
+    }
+
     fn options(&self) -> PathLengthOptions {
         PathLengthOptions {
             epsilon: self.ppl_epsilon,
@@ -626,13 +813,52 @@ fn check_floors(
     if force {
         return Ok(());
     }
-    let fewest = second.map_or(usize::MAX, count).min(count(first));
     for metric in metrics {
+        let needs_real = matches!(
+            metric.kind,
+            Kind::Set {
+                needs_real: true,
+                ..
+            }
+        );
+        let second = second.filter(|_| needs_real).map_or(usize::MAX, count);
+        let fewest = second.min(count(first));
         metric.check_floor(fewest).map_err(|error| {
             Error::settings(error.to_string(), "use more images, or say --force")
         })?;
     }
     Ok(())
+}
+
+/// Refuses statistics for metrics that look at images.
+fn check_statistics(metrics: &[&Metric], subjects: [Option<&Subject>; 3]) -> Result<()> {
+    let statistics = subjects
+        .into_iter()
+        .flatten()
+        .find_map(|subject| match subject {
+            Subject::Statistics(statistics) => Some(&statistics.location),
+            _ => None,
+        });
+    let other = metrics.iter().find(|metric| metric.id != "fid");
+    match statistics.zip(other) {
+        None => Ok(()),
+        Some((location, metric)) => Err(Error::settings(
+            format!(
+                "{location} holds a mean and a covariance, and {} looks at images",
+                metric.id
+            ),
+            "name the images, or ask for fid alone",
+        )),
+    }
+}
+
+impl Choice {
+    fn device(&self) -> Result<Device> {
+        match self.gpu {
+            Some(number) => vermeer::device::parse(&format!("cuda:{number}")),
+            None => vermeer::device::parse(&self.device),
+        }
+    }
 }
 
 /// The command as it was given.

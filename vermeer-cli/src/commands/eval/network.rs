@@ -69,6 +69,15 @@ impl Whose {
 }
 
 impl NetworkArgs {
+    /// Whether anything was said of the network.
+    pub(super) fn is_said(&self) -> bool {
+        self.network.is_some()
+            || self.weights.is_some()
+            || self.dims.is_some()
+            || self.protocol.is_some()
+            || self.all_protocols
+    }
+
     /// The networks that are asked for: one, or one for each protocol. Logits are computed where
     /// `logits` says so.
     ///

@@ -12,6 +12,8 @@ use vermeer_image::metrics::{Progress, difference};
 const GRID: usize = 64;
 /// Samples that are shown beside their nearest real image, at most.
 const NEIGHBOURS: usize = 24;
+/// Images that a curve over their number takes.
+const CURVE: u64 = 8;
 /// Pairs whose maps are shown, at most.
 const MAPS: usize = 16;
 
@@ -55,7 +57,8 @@ pub(super) fn page(contents: &Contents, progress: Progress) -> Result<String> {
                 histograms.push(found.histogram(&sets.network));
             }
             let distance = contents.values.iter().find(|value| value.metric == "fid");
-            if let (Some(value), Some(ours)) = (distance, &set.extraction) {
+            let enough = set.side.images >= CURVE;
+            if let (Some(value), Some(ours), true) = (distance, &set.extraction, enough) {
                 let infinite = format!("{}_infinity", value.name);
                 let infinite = contents.values.iter().find(|value| value.name == infinite);
                 curves.push(size_curve(
@@ -91,7 +94,11 @@ fn some(subject: &Subject) -> Result<Vec<Image>> {
     }
     let all = subject.len() as usize;
     let count = all.min(GRID);
-    let places: Vec<usize> = (0..count).map(|i| i * all / count).collect();
+    let places: Vec<usize> = match subject {
+        // Samples are made in blocks, and any are as good as others.
+        Subject::Run(_) => (0..count).collect(),
+        _ => (0..count).map(|i| i * all / count).collect(),
+    };
     Ok(subject
         .get(&places)?
         .into_iter()

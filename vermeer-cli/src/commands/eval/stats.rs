@@ -10,6 +10,7 @@ use vermeer::{Error, Result};
 use vermeer_image::metrics::Moments;
 
 use super::network::NetworkArgs;
+use super::sampling::SamplingArgs;
 use crate::stop;
 use crate::terminal::Terminal;
 
@@ -30,15 +31,20 @@ pub(crate) struct Args {
     /// The file: .stats adds up exactly, .npz (mu, sigma) is read by other tools.
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
-    /// Split of the images: train, validation, test or all.
-    #[arg(long, default_value = "all")]
-    split: Split,
+    /// Split of the images: train, validation, test or all, which is usual.
+    #[arg(long)]
+    split: Option<Split>,
     /// Number of images, drawn from each location; of a run, how many samples it makes.
     #[arg(short = 'n', long, value_parser = RangedU64ValueParser::<usize>::new().range(2..))]
     count: Option<usize>,
     /// Seed of draws and samples.
     #[arg(long, default_value_t = 2020)]
     seed: u64,
+    /// Images that are read at a time; values do not depend on it.
+    #[arg(short, long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    batch_size: Option<usize>,
+    #[command(flatten)]
+    sampling: SamplingArgs,
     #[command(flatten)]
     network: NetworkArgs,
     /// Replace a file that is there.
@@ -70,21 +76,23 @@ impl Args {
         };
         let options = ExtractOptions {
             cache: FeatureCache::Off,
-            batch: None,
+            batch: self.batch_size,
             stop: stop::flag()?,
         };
         let mut sum = Moments::new(extractor.dims());
         let mut sides: Vec<Side> = Vec::new();
         let progress = terminal.progress("images");
         for location in &self.locations {
-            let subject = Subject::open(location, self.split, self.count, self.seed, &device)?;
+            let split = (self.split, Split::All);
+            let subject = self
+                .sampling
+                .open(location, split, self.count, self.seed, &device, terminal)?;
             if let Subject::Statistics(statistics) = &subject
                 && !statistics.counted
-                && self.locations.len() > 1
             {
                 return Err(Error::settings(
                     format!("{location} does not say of how many images it is"),
-                    "only statistics that Vermeer wrote can be added up",
+                    "only statistics that Vermeer wrote can be taken on or added up",
                 ));
             }
             let set = Set::of(&subject, extractor, &options, &mut |done, all| {

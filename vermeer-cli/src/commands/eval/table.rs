@@ -5,9 +5,18 @@ use vermeer_image::metrics::{Better, metric};
 
 /// The values, each with its interval and its notes, and what has to be cited.
 pub(super) fn values(values: &[Measured]) -> String {
-    let width = width(values.iter().map(|value| value.name.as_str()));
+    // Two sets that are compared have values of one name.
+    let label = |value: &Measured| {
+        let same = values.iter().filter(|other| other.name == value.name);
+        match same.count() {
+            1 => value.name.clone(),
+            _ => format!("{} of {}", value.name, value.passport.generated.location),
+        }
+    };
+    let labels: Vec<String> = values.iter().map(label).collect();
+    let width = width(labels.iter().map(String::as_str));
     let mut lines = Vec::new();
-    for value in values {
+    for (value, label) in values.iter().zip(&labels) {
         let interval = value.interval.map_or(String::new(), |interval| {
             format!(
                 "  {:.0} % interval {} to {}",
@@ -22,10 +31,7 @@ pub(super) fn values(values: &[Measured]) -> String {
             Better::Neither => "",
         };
         let number = number(value.value);
-        lines.push(format!(
-            "{:<width$}  {number:>12}{interval}{better}",
-            value.name
-        ));
+        lines.push(format!("{label:<width$}  {number:>12}{interval}{better}"));
         lines.extend(value.notes.iter().map(|note| format!("    {note}")));
     }
     let mut told = Vec::new();

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use vermeer::evaluate::Measured;
 use vermeer::{Error, Result};
-use vermeer_image::metrics::metric;
+use vermeer_image::metrics::{Metric, metric};
 
 /// A value that must not come true, such as `fid>28.5`.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,6 +80,26 @@ impl Threshold {
                 format!("name one of {}", names.join(", ")),
             )
         })
+    }
+
+    /// Refuses a name that none of the metrics asked for can have.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] naming the metrics.
+    pub(super) fn check_name(&self, asked: &[&Metric]) -> Result<()> {
+        let may_be = |asked: &&Metric| {
+            let named = metric(&self.name).is_some_and(|named| named.id == asked.id);
+            // Values have longer names, such as fd_vermeer_infinity.
+            named || self.name.contains('_')
+        };
+        if asked.iter().any(may_be) || asked.iter().any(|asked| asked.id == self.name) {
+            return Ok(());
+        }
+        let ids: Vec<&str> = asked.iter().map(|metric| metric.id).collect();
+        Err(Error::settings(
+            format!("--fail-if {self}: there is no such value"),
+            format!("name one of {}, or a value of theirs", ids.join(", ")),
+        ))
     }
 
     /// Whether the condition is true; of a value that is no number it is.

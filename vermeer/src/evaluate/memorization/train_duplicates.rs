@@ -32,8 +32,8 @@ pub struct TrainDuplicates {
 }
 
 impl TrainDuplicates {
-    /// Equal rows of `pixels`, and rows of `features` that are no farther than `radius` apart. Then
-    /// the rows that are left when of each group only the first stays.
+    /// Equal rows of `pixels`, and rows of `features` that are no farther than `radius` apart. Then,
+    /// for each row, the first row of its group: itself where it stands alone.
     ///
     /// # Errors
     /// Those of reading the rows and of [`duplicates`].
@@ -56,19 +56,14 @@ impl TrainDuplicates {
             equal: Vec::new(),
         };
         found.sentence = found.words(pixels.len(), &equal);
-        let mut stays = vec![true; pixels.len()];
-        for repeated in equal
-            .iter()
-            .chain(&found.near)
-            .flat_map(|group| &group[1..])
-        {
-            stays[*repeated] = false;
+        let mut first: Vec<usize> = (0..pixels.len()).collect();
+        for group in equal.iter().chain(&found.near) {
+            group.iter().for_each(|row| first[*row] = group[0]);
         }
-        let kept = (0..pixels.len()).filter(|row| stays[*row]).collect();
         equal.truncate(GROUPS);
         found.near.truncate(GROUPS);
         found.equal = equal;
-        Ok((found, kept))
+        Ok((found, first))
     }
 
     /// What was found, in words.
@@ -120,8 +115,8 @@ mod tests {
     #[test]
     fn equal_and_near_rows_are_told_apart() {
         let set = Features::new(vec![5.0, 1.0, 9.0, 1.0, 5.5, 1.0, 20.0, 9.0], 1).unwrap();
-        let (found, kept) = TrainDuplicates::of(&set, &set, Some(0.5)).unwrap();
-        assert_eq!(kept, [0, 1, 2, 6]);
+        let (found, first) = TrainDuplicates::of(&set, &set, Some(0.5)).unwrap();
+        assert_eq!(first, [0, 1, 2, 1, 0, 1, 6, 2]);
         assert_eq!(found.equal, [vec![1, 3, 5], vec![2, 7]]);
         assert_eq!((found.repeated, found.near_images), (3, 7));
         assert_eq!(found.near, [vec![1, 3, 5], vec![0, 4], vec![2, 7]]);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -261,9 +261,13 @@ fn names(path: &Path, source: &dyn Source, options: &OpenOptions) -> Result<Opti
     };
     let name = |file: &PathBuf| -> String {
         let bare = file.with_extension("");
+        // Names in a zip may lead anywhere; what leads upwards is left out.
         let parts: Vec<String> = bare
             .components()
-            .map(|part| part.as_os_str().to_string_lossy().into_owned())
+            .filter_map(|part| match part {
+                Component::Normal(part) => Some(part.to_string_lossy().into_owned()),
+                _ => None,
+            })
             .collect();
         parts.join("/")
     };
