@@ -45,7 +45,7 @@ fn several_metrics_at_once_say_what_they_are() {
     // 240 images are too few to extrapolate 128 features.
     assert!(fd["notes"][0].as_str().unwrap().contains("512 images"));
     value(&found, "kd_vermeer_all_pairs");
-    value(&found, "swd1000_vermeer");
+    value(&found, "swd500_vermeer");
     value(&found, "vendi_vermeer");
     // The name FID is kept for the published network.
     let text = eval(
@@ -79,7 +79,7 @@ fn misuse_names_its_remedy() {
     for (words, part) in [
         (vec!["fdi", GLYPHS, OTHERS], "no metric"),
         (vec!["kid", GLYPHS], "two sets"),
-        (vec!["psnr", GLYPHS], "originals"),
+        (vec!["psnr", GLYPHS], "two sets"),
         (vec!["ppl", GLYPHS], "run"),
         (vec!["kid", GLYPHS, OTHERS, "--dims", "64"], "--dims"),
         (
@@ -124,7 +124,14 @@ fn a_condition_that_comes_true_ends_with_three() {
 fn statistics_stand_for_images_and_add_up() {
     let place = Place::new();
     let fid = |real: &str| -> f64 {
-        let found = eval(&place, &["fid", SHAPES, real, "--force", "--json"])
+        let real_split = if real.starts_with("world") {
+            &PARTS[2..]
+        } else {
+            &[]
+        };
+        let words = ["eval", "fid", SHAPES, real, "--force", "--json"];
+        let found = place
+            .vermeer(&[&words, &PARTS[..2], real_split].concat())
             .ended(0)
             .json();
         value(&found, "fd_vermeer")["value"].as_f64().unwrap()
@@ -132,7 +139,8 @@ fn statistics_stand_for_images_and_add_up() {
     let stats = |words: &[&str]| place.vermeer(&[&["eval", "stats"], words, &PARTS[..2]].concat());
     stats(&[GLYPHS, "-o", "one.stats"]).ended(0);
     stats(&[OTHERS, "-o", "two.stats"]).ended(0);
-    stats(&["one.stats", "two.stats", "-o", "sum.stats"]).ended(0);
+    let words = ["eval", "stats", "one.stats", "two.stats", "-o", "sum.stats"];
+    place.vermeer(&words).ended(0);
     stats(&[GLYPHS, OTHERS, "-o", "both.npz"]).ended(0);
     stats(&[GLYPHS, "-o", "one.npz"]).ended(0);
     let near = |a: f64, b: f64| assert!((a - b).abs() <= 1e-9 * b, "{a} and {b}");
@@ -153,13 +161,15 @@ fn statistics_stand_for_images_and_add_up() {
             .contains(".npz")
     );
     // Other metrics need images, and other networks other statistics.
-    let said = eval(&place, &["kid", SHAPES, "one.stats", "--force"]).ended(2);
+    let said = place
+        .vermeer(&["eval", "kid", SHAPES, "one.stats", "--force"])
+        .ended(2);
     assert!(said.err.contains("images"), "{}", said.err);
-    let said = eval(
-        &place,
-        &["fid", SHAPES, "one.stats", "--force", "--network", "pixels"],
-    );
+    let words = ["eval", "fid", SHAPES, "one.stats", "--force", "--network"];
+    let said = place.vermeer(&[&words[..], &["pixels"]].concat());
     assert!(said.ended(2).err.contains("one.stats"));
+    let said = eval(&place, &["fid", SHAPES, "one.stats", "--force"]).ended(2);
+    assert!(said.err.contains("no splits"), "{}", said.err);
 }
 
 #[test]
@@ -251,7 +261,10 @@ fn a_run_is_sampled_and_walked() {
         "50",
         "--json",
     ];
-    let found = eval(&place, &words).ended(0).json();
+    let found = place
+        .vermeer(&[&["eval"], &words[..], &PARTS[2..]].concat())
+        .ended(0)
+        .json();
     let passport = &value(&found, "kd_vermeer_100x50")["passport"];
     assert_eq!(passport["generated"]["images"], 100);
     let split = passport["generated"]["split"].as_str().unwrap();

@@ -216,7 +216,14 @@ fn features_are_kept_by_content() {
         ..ExtractOptions::default()
     };
     let extract = |location: &str, count: usize| {
-        let subject = Subject::open(location, Split::All, Some(count), &RunChoice::seeded(3), &device).unwrap();
+        let subject = Subject::open(
+            location,
+            Split::All,
+            Some(count),
+            &RunChoice::seeded(3),
+            &device,
+        )
+        .unwrap();
         extract_all(&subject, &[&world, &pixels], &options, &mut |_, _| {}).unwrap()
     };
     let first = extract("world:glyphs?count=1000", 20);
@@ -257,7 +264,8 @@ fn extrapolated_intervals_cover_the_pool() {
         None,
         &RunChoice::default(),
         &device,
-    ).unwrap();
+    )
+    .unwrap();
     let options = ExtractOptions::default();
     let set = Set::of(&subject, &world, &options, &mut |_, _| {}).unwrap();
     let features = set.extraction.unwrap().features;
