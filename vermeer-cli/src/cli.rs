@@ -43,7 +43,7 @@ enum Command {
     Sample(sample::Args),
     Reconstruct(reconstruct::Args),
     Interpolate(interpolate::Args),
-    Eval(eval::Args),
+    Eval(Box<eval::Args>),
     #[command(subcommand)]
     Data(data::Command),
     #[command(subcommand)]

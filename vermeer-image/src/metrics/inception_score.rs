@@ -63,7 +63,7 @@ pub fn inception_score(logits: &Features, splits: Splits) -> Result<InceptionSco
     // A split's score needs the sum of p and of Σ p ln p; so does a split without a block.
     let d = logits.dims();
     let mut whole = Vec::with_capacity(count);
-    let mut without = vec![Vec::with_capacity(count); BLOCKS];
+    let mut without = vec![Vec::new(); BLOCKS];
     for split in parts(n, count) {
         let mut all = Sums::new(d);
         let mut of_block: Vec<Option<Sums>> = (0..BLOCKS).map(|_| None).collect();

@@ -14,9 +14,9 @@ pub(crate) fn benjamini_hochberg(p_values: &[f64], rate: f64) -> Option<f64> {
     sorted
         .into_iter()
         .enumerate()
-        .filter(|(i, p)| *p <= (i + 1) as f64 * rate / n)
+        .rev()
+        .find(|(i, p)| *p <= (i + 1) as f64 * rate / n)
         .map(|(_, p)| p)
-        .last()
 }
 
 /// Which of many p-values reject, so that with probability 1 - `level` none does so wrongly
