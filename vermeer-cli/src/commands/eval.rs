@@ -10,7 +10,9 @@ mod memorization;
 mod modes;
 mod network;
 mod nll;
+mod options;
 mod page;
+mod refusals;
 mod sampling;
 mod stats;
 mod table;
@@ -47,7 +49,7 @@ pub(crate) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    measure: measure::MeasureArgs,
+    measure: options::MeasureArgs,
 }
 
 // What a command does is said at its arguments.

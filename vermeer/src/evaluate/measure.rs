@@ -72,7 +72,7 @@ impl Set {
     /// The features of a subject, or its statistics.
     ///
     /// # Errors
-    /// Those of [`extract`]; [`Error::Settings`] for statistics of another network.
+    /// Those of [`extract_all`]; [`Error::Settings`] for statistics of another network.
     pub fn of(
         subject: &Subject,
         extractor: &Extractor,
