@@ -93,6 +93,7 @@ impl Cli {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use vermeer_image::metrics::METRICS;
 
     use super::*;
 
@@ -121,5 +122,22 @@ mod tests {
             }
             pending.extend(command.get_subcommands().cloned());
         }
+    }
+
+    #[test]
+    fn the_help_of_eval_names_every_metric() {
+        let mut command = Cli::command();
+        let eval = command.find_subcommand_mut("eval").unwrap();
+        let help = eval.render_long_help().to_string();
+        let names = help
+            .split_once("Metrics (")
+            .unwrap()
+            .1
+            .split_once(')')
+            .unwrap()
+            .0;
+        let names: Vec<&str> = names.split_whitespace().collect();
+        let expected: Vec<&str> = METRICS.iter().map(|metric| metric.id).collect();
+        assert_eq!(names, expected);
     }
 }

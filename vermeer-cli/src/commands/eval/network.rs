@@ -7,6 +7,9 @@ use vermeer::evaluate::{NetworkChoice, extractor};
 use vermeer::{Error, Result};
 use vermeer_image::features::{Extractor, Protocol, Tap};
 
+/// The heading of these arguments.
+const NETWORK: &str = "Network";
+
 /// Height and width of images that are compared as pixels.
 const PIXELS: usize = 32;
 
@@ -15,20 +18,20 @@ const PIXELS: usize = 32;
 pub(super) struct NetworkArgs {
     /// The network whose features are compared; without it, inception where --weights are given
     /// and else vermeer.
-    #[arg(long, value_enum, alias = "feature-extractor")]
+    #[arg(long, help_heading = NETWORK, value_enum, alias = "feature-extractor")]
     network: Option<Network>,
     /// Weights of the network: .pth or .safetensors. FID and KID need the file
     /// `pt_inception-2015-12-05-6726825d.pth`; other weights give values under other names.
-    #[arg(long, value_name = "FILE", alias = "feature-extractor-weights-path")]
+    #[arg(long, help_heading = NETWORK, value_name = "FILE", alias = "feature-extractor-weights-path")]
     weights: Option<PathBuf>,
     /// Number of Inception features: of the first, second or third pooling, or of the last.
-    #[arg(long, value_name = "64|192|768|2048", value_parser = tap)]
+    #[arg(long, help_heading = NETWORK, value_name = "64|192|768|2048", value_parser = tap)]
     dims: Option<Tap>,
     /// Whose way of resizing and scaling images for the Inception is followed.
-    #[arg(long, value_enum)]
+    #[arg(long, help_heading = NETWORK, value_enum)]
     protocol: Option<Whose>,
     /// Compute with every protocol, from one pass over the images, and print them side by side.
-    #[arg(long, conflicts_with = "protocol")]
+    #[arg(long, help_heading = NETWORK, conflicts_with = "protocol")]
     all_protocols: bool,
 }
 

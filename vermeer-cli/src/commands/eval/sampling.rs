@@ -10,24 +10,26 @@ use vermeer::{Error, Result};
 use crate::checkpoint::which;
 use crate::terminal::Terminal;
 
+/// The heading of these arguments.
+const RUN: &str = "Samples of a run";
+
 // A doc comment here would become the description of every command that takes these arguments.
 #[derive(clap::Args)]
-#[command(next_help_heading = "Samples of a run")]
 pub(super) struct SamplingArgs {
     /// Checkpoint to use: `latest`, `best` (lowest validation loss), or a step.
-    #[arg(long, value_parser = which, value_name = "WHICH")]
+    #[arg(long, value_parser = which, value_name = "WHICH", help_heading = RUN)]
     checkpoint: Option<Which>,
     /// Steps of an iterative sampler.
-    #[arg(long)]
+    #[arg(long, help_heading = RUN)]
     steps: Option<usize>,
     /// Sampler: auto, ddpm, ddim, euler or heun, as the model's framework allows.
-    #[arg(long)]
+    #[arg(long, help_heading = RUN)]
     sampler: Option<String>,
     /// Strength of classifier-free guidance; 0 is none.
-    #[arg(long)]
+    #[arg(long, help_heading = RUN)]
     guidance: Option<f32>,
     /// Share of fresh noise in DDIM steps, from 0 to 1.
-    #[arg(long)]
+    #[arg(long, help_heading = RUN)]
     eta: Option<f32>,
 }
 
