@@ -26,6 +26,7 @@ mod statistics;
 mod subject;
 
 pub use artifacts::{ArtifactsReport, artifacts};
+pub use comparison::as_seen_by;
 pub use downstream::{Cas, CasOptions, ClassAccuracy, Stages, cas};
 pub use extract::{ExtractOptions, Extraction, FeatureCache, extract, extract_all};
 pub use measure::{Difference, Measured, Set, difference, measure};

@@ -88,6 +88,10 @@ fn misuse_names_its_remedy() {
         ),
         (vec!["is", GLYPHS, "--force"], "--network"),
         (vec!["kid", GLYPHS, "no/such/folder"], "no/such/folder"),
+        (vec!["pnsr", GLYPHS, OTHERS], "psnr"),
+        (vec!["--save-stats", GLYPHS, "out.npz"], "eval stats"),
+        (vec!["kid", GLYPHS, OTHERS, "--report", "page.pdf"], ".html"),
+        (vec!["kid", GLYPHS, OTHERS, "--shave", "4"], "--shave"),
         (vec!["kid", GLYPHS, OTHERS, "-n", "500"], "240"),
         (vec!["psnr", GLYPHS, OTHERS, "--versus", SHAPES], "--versus"),
         (vec!["kid", GLYPHS, OTHERS, "--fail-if", "kid"], "--fail-if"),
@@ -143,6 +147,16 @@ fn statistics_stand_for_images_and_add_up() {
     place.vermeer(&words).ended(0);
     stats(&[GLYPHS, OTHERS, "-o", "both.npz"]).ended(0);
     stats(&[GLYPHS, "-o", "one.npz"]).ended(0);
+    stats(&[GLYPHS, "-o", "other.npz", "--network", "judge"]).ended(0);
+    let words = [
+        "eval",
+        "stats",
+        "one.stats",
+        "other.npz",
+        "-o",
+        "mixed.stats",
+    ];
+    assert!(place.vermeer(&words).ended(2).err.contains("other.npz"));
     let near = |a: f64, b: f64| assert!((a - b).abs() <= 1e-9 * b, "{a} and {b}");
     near(fid("one.stats"), fid(GLYPHS));
     near(fid("one.npz"), fid(GLYPHS));
@@ -248,6 +262,30 @@ fn pairs_are_matched_by_name() {
 }
 
 #[test]
+fn pairs_are_compared_pair_by_pair() {
+    let place = Place::new();
+    let kept = |name: &str, words: &[&str]| {
+        let said = eval(&place, &[words, &["--json"]].concat()).ended(0);
+        place.file(name, said.out);
+    };
+    // Images of worlds belong together by their order.
+    kept("a.json", &["mae", GLYPHS, GLYPHS]);
+    kept("b.json", &["mae", OTHERS, GLYPHS]);
+    let compare = |a: &str, b: &str| {
+        let said = place.vermeer(&["eval", "compare", a, b, "--json"]).ended(0);
+        said.json()["differences"][0].clone()
+    };
+    let found = compare("a.json", "b.json");
+    assert_eq!(found["beyond_chance"], true, "{found}");
+    assert!(found["difference"].as_f64().unwrap() < 0.0, "{found}");
+    let same = compare("b.json", "b.json");
+    assert_eq!(
+        (&same["difference"], &same["interval"]["high"]),
+        (&0.0.into(), &0.0.into())
+    );
+}
+
+#[test]
 fn a_run_is_sampled_and_walked() {
     let place = Place::new();
     place.trained(family("vae").unwrap(), "tiny");
@@ -269,6 +307,8 @@ fn a_run_is_sampled_and_walked() {
     assert_eq!(passport["generated"]["images"], 100);
     let split = passport["generated"]["split"].as_str().unwrap();
     assert!(split.contains("step 3"), "{split}");
+    let storage = passport["storage"].as_str().unwrap();
+    assert!(storage.contains("prepared as the run's own"), "{storage}");
     let found = place
         .vermeer(&["eval", "ppl", "runs/tiny", "-n", "100", "--json"])
         .ended(0)

@@ -391,7 +391,7 @@ impl Metric {
         };
         Err(ImageError::Shape(format!(
             "{} of {images} images means nothing: at least {} are needed{why}. --force computes it \
-             all the same",
+             all the same where that is possible",
             self.id, self.floor
         )))
     }

@@ -49,7 +49,7 @@ impl Source for Seen {
 /// The images of a data set as the run saw them whose samples are judged: at its size, cut or
 /// padded in its way, so that pixels and spectra can be compared. `None` where there is no run, or
 /// no data set; then images are taken as they are.
-pub(super) fn as_seen_by(samples: &Subject, images: &Subject) -> Option<Subject> {
+pub fn as_seen_by(samples: &Subject, images: &Subject) -> Option<Subject> {
     let (
         Subject::Run(run),
         Subject::Source {
@@ -71,6 +71,14 @@ pub(super) fn as_seen_by(samples: &Subject, images: &Subject) -> Option<Subject>
     })
 }
 
+/// How images were stored before they were looked at.
+pub(super) fn storage(prepared: bool) -> &'static str {
+    match prepared {
+        true => "8-bit, alpha dropped, real images prepared as the run's own",
+        false => "8-bit, alpha dropped",
+    }
+}
+
 /// The passport of a finding about samples of one side against real images of another; without a
 /// network the pixels themselves were looked at. `prepared` says that the real images were made
 /// what a run saw ([`as_seen_by`]).
@@ -81,10 +89,6 @@ pub(super) fn passport(
     prepared: bool,
     seed: u32,
 ) -> Passport {
-    let storage = match prepared {
-        true => "8-bit, alpha dropped, real images prepared as the run's own",
-        false => "8-bit, alpha dropped",
-    };
     let text = |of: fn(&Extractor) -> String, absent: &str| -> String {
         extractor.map_or_else(|| absent.to_owned(), of)
     };
@@ -96,7 +100,7 @@ pub(super) fn passport(
         network_sha256: text(|extractor| extractor.sha256().to_owned(), ""),
         resize: text(|extractor| extractor.resize(), "none"),
         input: text(|extractor| extractor.input().to_owned(), "grey levels"),
-        storage: storage.to_owned(),
+        storage: storage(prepared).to_owned(),
         seed: u64::from(seed),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }

@@ -6,6 +6,7 @@ use vermeer_image::metrics::{
     Better, Interval, Kind, Metric, Moments, OF_REAL, Progress, Score, SetInput, SetOptions, metric,
 };
 
+use super::comparison::storage;
 use super::extract::{ExtractOptions, Extraction, extract_all};
 use super::passport::{Passport, Side};
 use super::statistics::Statistics;
@@ -66,6 +67,8 @@ pub struct Set {
     pub moments: Option<Moments>,
     /// What has to be said of it beside every value.
     pub note: Option<String>,
+    /// Whether its images were prepared as a run's own ([`as_seen_by`](super::as_seen_by)).
+    pub prepared: bool,
 }
 
 impl Set {
@@ -100,6 +103,7 @@ impl Set {
             extraction: Some(extraction),
             moments: None,
             note: None,
+            prepared: false,
         };
         let Subject::Statistics(statistics) = subject else {
             let found = extract_all(subject, extractors, options, progress)?;
@@ -136,6 +140,7 @@ impl Set {
                     extractor.identity()
                 )
             }),
+            prepared: false,
         })
     }
 
@@ -215,12 +220,15 @@ pub fn measure(
         network_sha256: extractor.sha256().to_owned(),
         resize: extractor.resize(),
         input: extractor.input().to_owned(),
-        storage: "8-bit, alpha dropped".to_owned(),
+        storage: storage(real.is_some_and(|real| real.prepared)).to_owned(),
         seed: u64::from(options.seed),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let sets = [Some(generated), real].into_iter().flatten();
-    let notes: Vec<String> = sets.filter_map(|set| set.note.clone()).collect();
+    let mut notes: Vec<String> = sets.filter_map(|set| set.note.clone()).collect();
+    if real.is_some_and(|real| real.side.digest == generated.side.digest) {
+        notes.push("both sides are the same images".to_owned());
+    }
     Ok(measure(&input, progress)?
         .into_iter()
         .map(|mut score| {
@@ -264,31 +272,37 @@ pub fn difference(a: &Measured, b: &Measured, force: bool) -> Result<Option<Diff
     let difference = a.value - b.value;
     // The half widths belong to independent errors, so their squares add up.
     let interval = Interval::around(difference, of_a.half_width().hypot(of_b.half_width()));
-    let beyond_chance = interval.low > 0.0 || interval.high < 0.0;
-    let (first, second) = (
-        &a.passport.generated.location,
-        &b.passport.generated.location,
-    );
-    let verdict = match (beyond_chance, a.better()) {
-        (false, _) => format!("no more than chance: {first} and {second} may be equally good"),
-        (true, Better::Neither) => format!("{first} and {second} differ by more than chance"),
-        (true, better) => {
-            let first_wins = (difference < 0.0) == (better == Better::Lower);
-            let (best, other) = if first_wins {
-                (first, second)
-            } else {
-                (second, first)
-            };
-            format!("{best} is better than {other} by more than chance")
+    Ok(Some(Difference::of(a, b, difference, interval)))
+}
+
+impl Difference {
+    /// The difference of two values with its interval, and what follows from it.
+    pub fn of(a: &Measured, b: &Measured, difference: f64, interval: Interval) -> Self {
+        let beyond_chance = interval.low > 0.0 || interval.high < 0.0;
+        let (first, second) = (
+            &a.passport.generated.location,
+            &b.passport.generated.location,
+        );
+        let verdict = match (beyond_chance, a.better()) {
+            (false, _) => format!("no more than chance: {first} and {second} may be equally good"),
+            (true, Better::Neither) => format!("{first} and {second} differ by more than chance"),
+            (true, better) => {
+                let first_wins = (difference < 0.0) == (better == Better::Lower);
+                let (best, other) = match first_wins {
+                    true => (first, second),
+                    false => (second, first),
+                };
+                format!("{best} is better than {other} by more than chance")
+            }
+        };
+        Self {
+            name: a.name.clone(),
+            difference,
+            interval,
+            beyond_chance,
+            verdict,
         }
-    };
-    Ok(Some(Difference {
-        name: a.name.clone(),
-        difference,
-        interval,
-        beyond_chance,
-        verdict,
-    }))
+    }
 }
 
 /// JSON has no infinity: it is written as a text.

@@ -121,8 +121,10 @@ pub fn pairs(
                     .collect();
                 Ok((pair, values?))
             })
-            .collect::<Result<Vec<_>>>()?;
-        for (pair, values) in rows {
+            .collect::<Vec<_>>();
+        // In order, so that the first that fails is the one that is told.
+        for row in rows {
+            let (pair, values) = row?;
             seen.grey += usize::from(pair.grey);
             seen.alpha += usize::from(pair.alpha);
             for (column, value) in plain.iter().zip(values) {

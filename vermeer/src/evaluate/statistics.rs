@@ -2,7 +2,7 @@
 //!
 //! | file | holds | who else reads it |
 //! |---|---|---|
-//! | `.npz` | `mu` \[d\], `sigma` \[d, d\] in double precision; Vermeer adds `n` | pytorch-fid, TTUR, EDM |
+//! | `.npz` | `mu` \[d\], `sigma` \[d, d\] in double precision; Vermeer adds `n` and `network` | pytorch-fid, TTUR, EDM |
 //! | `.stats` | count, mean and squared deviations (safetensors), so that shards add up exactly, and the passport of what was read | Vermeer |
 
 use std::collections::BTreeMap;
@@ -85,7 +85,10 @@ pub fn read_statistics(path: &Path) -> Result<Statistics> {
             location,
             digest,
             side: None,
-            network: None,
+            network: npz_doubles(path, &["network"]).ok().and_then(|arrays| {
+                let (_, bytes) = arrays.into_iter().next()?;
+                String::from_utf8(bytes.into_iter().map(|byte| byte as u8).collect()).ok()
+            }),
             counted: count.is_some(),
         });
     }
@@ -136,7 +139,7 @@ pub fn write_statistics(path: &Path, moments: &Moments, side: &Side, network: &s
         ));
     }
     let bytes = match ending(path).as_str() {
-        "npz" => npz(moments)?,
+        "npz" => npz(moments, network)?,
         "stats" => stats(moments, side, network)?,
         _ => {
             return Err(Error::settings(
@@ -174,7 +177,7 @@ fn stats(moments: &Moments, side: &Side, network: &str) -> Result<Vec<u8>> {
     safetensors::serialize(tensors, Some(about)).map_err(|error| failed(error.to_string()))
 }
 
-fn npz(moments: &Moments) -> Result<Vec<u8>> {
+fn npz(moments: &Moments, network: &str) -> Result<Vec<u8>> {
     let d = moments.dims();
     let count = moments.len() as f64;
     let arrays: BTreeMap<&str, (String, Vec<f64>)> = [
@@ -189,15 +192,24 @@ fn npz(moments: &Moments) -> Result<Vec<u8>> {
         .compression_method(zip::CompressionMethod::Stored)
         .last_modified_time(zip::DateTime::default());
     let failed = |error: String| Error::Failed(format!("an npz cannot be written: {error}"));
-    for (name, (shape, values)) in arrays {
+    let mut put = |name: &str, bytes: Vec<u8>| -> Result<()> {
         archive
             .start_file(format!("{name}.npy"), options)
             .map_err(|error| failed(error.to_string()))?;
-        let data: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         archive
-            .write_all(&crate::data::npy_bytes("'<f8'", &shape, &data))
-            .map_err(|error| failed(error.to_string()))?;
+            .write_all(&bytes)
+            .map_err(|error| failed(error.to_string()))
+    };
+    for (name, (shape, values)) in arrays {
+        let data: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        put(name, crate::data::npy_bytes("'<f8'", &shape, &data))?;
     }
+    // The network's identity as UTF-8 bytes, which other tools do not look at.
+    let shape = format!("({},)", network.len());
+    put(
+        "network",
+        crate::data::npy_bytes("'|u1'", &shape, network.as_bytes()),
+    )?;
     let finished = archive
         .finish()
         .map_err(|error| failed(error.to_string()))?;
@@ -235,6 +247,7 @@ mod tests {
                 assert!((a - b).abs() < 1e-12);
             }
             assert_eq!(read.side.is_some(), name == "a.stats");
+            assert_eq!(read.network.as_deref(), Some("ab"));
         }
         let other = folder.path().join("a.txt");
         assert_eq!(

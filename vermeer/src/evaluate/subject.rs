@@ -265,11 +265,12 @@ impl Subject {
         match self {
             Self::Source { source, images, .. } => {
                 for part in images.chunks(batch) {
-                    let read: Result<Vec<Image>> = part
+                    let read: Vec<Result<Image>> = part
                         .par_iter()
                         .map(|index| Ok(source.get(*index)?.image))
                         .collect();
-                    take(read?)?;
+                    // In order, so that the first that fails is the one that is told.
+                    take(read.into_iter().collect::<Result<Vec<Image>>>()?)?;
                 }
                 Ok(())
             }

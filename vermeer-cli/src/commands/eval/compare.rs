@@ -1,11 +1,14 @@
 //! `vermeer eval compare`: whether two evaluations differ by more than chance.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde_json::json;
-use vermeer::evaluate::{Measured, difference};
+use serde_json::{Value, json};
+use vermeer::evaluate::{Difference, Measured, difference};
 use vermeer::{Error, Result};
+use vermeer_image::metrics::interval::of_mean;
+use vermeer_image::metrics::{Kind, metric};
 
 use super::table;
 use crate::terminal::Terminal;
@@ -41,6 +44,66 @@ pub(crate) struct Args {
 #[derive(Deserialize)]
 struct Evaluation {
     values: Vec<Measured>,
+    pairs: Option<Pairs>,
+}
+
+/// Values of single pairs.
+#[derive(Deserialize)]
+struct Pairs {
+    scores: Vec<Scores>,
+}
+
+#[derive(Deserialize)]
+struct Scores {
+    name: String,
+    each: Vec<Score>,
+}
+
+#[derive(Deserialize)]
+struct Score {
+    pair: String,
+    /// A number, or `inf` as a text.
+    value: Value,
+}
+
+impl Evaluation {
+    /// The values of the pairs by this metric.
+    fn each(&self, name: &str) -> Option<BTreeMap<&str, f64>> {
+        let scores = self
+            .pairs
+            .as_ref()?
+            .scores
+            .iter()
+            .find(|scores| scores.name == name)?;
+        let value = |score: &Score| match &score.value {
+            Value::String(text) => text.parse().ok(),
+            number => number.as_f64(),
+        };
+        let each = scores
+            .each
+            .iter()
+            .map(|score| Some((score.pair.as_str(), value(score)?)));
+        each.collect()
+    }
+}
+
+/// The difference of two evaluations against the same originals: pair by pair, since a pair that is
+/// hard for one is hard for the other.
+fn paired(
+    a: &Measured,
+    b: &Measured,
+    first: &Evaluation,
+    second: &Evaluation,
+) -> Option<Difference> {
+    let (ours, theirs) = (first.each(&a.name)?, second.each(&a.name)?);
+    let apart: Option<Vec<f64>> = ours
+        .iter()
+        .map(|(pair, value)| Some(value - theirs.get(pair)?))
+        .collect();
+    let apart = apart.filter(|apart| apart.len() == theirs.len())?;
+    let interval = of_mean(&apart)?;
+    let difference = apart.iter().sum::<f64>() / apart.len() as f64;
+    Some(Difference::of(a, b, difference, interval))
 }
 
 impl Args {
@@ -52,14 +115,25 @@ impl Args {
             let Some(b) = second.values.iter().find(|b| b.name == a.name) else {
                 continue;
             };
-            match difference(a, b, self.force)? {
+            if !self.force {
+                a.passport.comparable(&b.passport)?;
+            }
+            let found = match metric(&a.metric).map(|metric| metric.kind) {
+                Some(Kind::Pair { .. }) => paired(a, b, &first, &second),
+                _ => difference(a, b, self.force)?,
+            };
+            match found {
                 Some(found) => differences.push(found),
                 None => without.push(json!({"name": a.name, "first": a.value, "second": b.value})),
             }
         }
         if differences.is_empty() && without.is_empty() {
             return Err(Error::settings(
-                "the two evaluations have no value of one name",
+                format!(
+                    "the two evaluations have no value of one name: {} and {}",
+                    names(&first),
+                    names(&second)
+                ),
                 "compute the same metrics in the same way for both",
             ));
         }
@@ -82,6 +156,11 @@ impl Args {
         }
         Ok(())
     }
+}
+
+fn names(of: &Evaluation) -> String {
+    let names: Vec<&str> = of.values.iter().map(|value| value.name.as_str()).collect();
+    names.join(", ")
 }
 
 fn read(path: &Path) -> Result<Evaluation> {

@@ -38,6 +38,7 @@ struct Found {
 
 impl MeasureArgs {
     pub(super) fn run(self, terminal: &Terminal) -> Result<()> {
+        self.refuse_other_tools()?;
         let request = self.request()?;
         let sets = request.of_sets();
         let pairs = request.of_pairs();
@@ -147,6 +148,12 @@ impl MeasureArgs {
             sampling::open(location, split, choice.real_count, &how, device)
         };
         let second = request.second.as_deref().map(real).transpose()?;
+        // A run's samples have the size, the padding and the ground of what it learnt from.
+        let seen = second
+            .as_ref()
+            .and_then(|second| evaluate::as_seen_by(&first, second));
+        let prepared = seen.is_some();
+        let second = seen.or(second);
         for subject in [Some(&first), others.as_ref()].into_iter().flatten() {
             check_floors(metrics, subject, second.as_ref(), choice.force)?;
         }
@@ -166,7 +173,10 @@ impl MeasureArgs {
             })
         };
         let real = second.as_ref().map(|subject| look(subject, "real images"));
-        let real = real.transpose()?;
+        let mut real = real.transpose()?;
+        for set in real.iter_mut().flatten() {
+            set.prepared = prepared;
+        }
         let generated = look(&first, "images")?;
         let others = others.as_ref().map(|subject| look(subject, "other images"));
         let others = others.transpose()?;

@@ -131,17 +131,24 @@ fn nearest_images(
 /// # Errors
 /// Those of reading the pairs.
 pub(super) fn maps(images: &PairedImages) -> Result<Vec<(String, Image)>> {
-    (0..images.len().min(MAPS))
+    let shown: Result<Vec<[(String, Image); 3]>> = (0..images.len().min(MAPS))
         .map(|index| {
             let pair = images.read(index)?;
             let [ours, original] = &pair.images;
             let map = difference(ours, original)?;
-            let name = format!(
-                "{}: levels apart, from black for 0 to yellow for {} and more",
-                images.name(index),
-                map.full_scale
-            );
-            Ok((name, map.picture))
+            let name = images.name(index);
+            Ok([
+                (format!("{name}: judged"), ours.clone()),
+                (format!("{name}: original"), original.clone()),
+                (
+                    format!(
+                        "{name}: levels apart, from black for 0 to yellow for {:.0} and more",
+                        map.full_scale
+                    ),
+                    map.picture,
+                ),
+            ])
         })
-        .collect()
+        .collect();
+    Ok(shown?.into_iter().flatten().collect())
 }

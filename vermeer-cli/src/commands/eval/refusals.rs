@@ -8,17 +8,27 @@ use super::options::MeasureArgs;
 use super::words::Request;
 
 impl MeasureArgs {
+    /// Refuses options of pytorch-fid that have another form here.
+    pub(super) fn refuse_other_tools(&self) -> Result<()> {
+        if self.save_stats {
+            return Err(Error::settings(
+                "--save-stats is of pytorch-fid",
+                "keep statistics with `vermeer eval stats IMAGES --out FILE.npz`",
+            ));
+        }
+        if self.num_workers.is_some() {
+            return Err(Error::settings(
+                "--num-workers is of pytorch-fid",
+                "leave it out, or choose the number of --threads",
+            ));
+        }
+        Ok(())
+    }
+
     /// Refuses what can be refused before any image is looked at.
     pub(super) fn check(&self, request: &Request) -> Result<()> {
         let (sets, pairs) = (request.of_sets(), request.of_pairs());
         let generators = request.of_generators();
-        if self.save_stats || self.num_workers.is_some() {
-            return Err(Error::settings(
-                "--save-stats and --num-workers are of pytorch-fid",
-                "keep statistics with `vermeer eval stats IMAGES --out FILE.npz`, and choose the \
-                 number of --threads",
-            ));
-        }
         let of_sets = [
             (self.versus.is_some(), "--versus"),
             (
@@ -90,6 +100,16 @@ impl MeasureArgs {
                     format!("give both: vermeer eval {} GENERATED REAL", metric.id),
                 ));
             }
+        }
+        if let Some(report) = &self.output.report
+            && !report
+                .extension()
+                .is_some_and(|end| end == "html" || end == "htm")
+        {
+            return Err(Error::settings(
+                format!("{}: a report is a page of HTML", report.display()),
+                "let its name end with .html",
+            ));
         }
         let run = std::path::Path::new(&request.first).join("run.json");
         if let (Some(metric), false) = (generators.first(), run.is_file()) {

@@ -88,10 +88,12 @@ impl Args {
                 .sampling
                 .open(location, split, self.count, self.seed, &device, terminal)?;
             if let Subject::Statistics(statistics) = &subject
-                && !statistics.counted
+                && (!statistics.counted || statistics.network.is_none())
             {
                 return Err(Error::settings(
-                    format!("{location} does not say of how many images it is"),
+                    format!(
+                        "{location} does not say of how many images and by which network it is"
+                    ),
                     "only statistics that Vermeer wrote can be taken on or added up",
                 ));
             }

@@ -47,7 +47,19 @@ pub(super) fn values(values: &[Measured]) -> String {
         }
     }
     lines.push("To cite:".to_owned());
-    lines.extend(values.iter().map(|value| format!("    {}", value.citation)));
+    let mut cited: Vec<(&str, Vec<&str>)> = Vec::new();
+    for value in values {
+        // Values of one passport differ in their name alone.
+        let name = &value.passport.protocol;
+        let rest = value.citation.strip_prefix(name).unwrap_or(&value.citation);
+        match cited.iter_mut().find(|(known, _)| *known == rest) {
+            Some((_, names)) => names.push(name),
+            None => cited.push((rest, vec![name])),
+        }
+    }
+    for (rest, names) in cited {
+        lines.push(format!("    {}{rest}", names.join(", ")));
+    }
     lines.join("\n")
 }
 

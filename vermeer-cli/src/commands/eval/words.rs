@@ -1,5 +1,6 @@
 //! What is measured and on what, from the words of a command line.
 
+use vermeer::registry::suggest;
 use vermeer::{Error, Result};
 use vermeer_image::metrics::{Kind, METRICS, Metric, metric};
 
@@ -36,11 +37,11 @@ impl Request {
             seen.push(metric.id);
             first_time
         });
-        let known: Vec<&str> = METRICS.iter().map(|metric| metric.id).collect();
-        let known = known.join(", ");
+        let ids: Vec<&str> = METRICS.iter().map(|metric| metric.id).collect();
+        let known = ids.join(", ");
         if metrics.is_empty() {
             let text = match rest.first() {
-                Some(word) => format!("{word:?} is no metric"),
+                Some(word) => format!("{word:?} is no metric{}", suggest(word, &ids)),
                 None => "nothing to measure was named".to_owned(),
             };
             return Err(Error::settings(
@@ -59,7 +60,10 @@ impl Request {
             }
             [first, _, third, ..] => {
                 return Err(Error::settings(
-                    format!("{first:?} is no metric, and {third:?} is one location too many"),
+                    format!(
+                        "{first:?} is no metric{}, and {third:?} is one location too many",
+                        suggest(first, &ids)
+                    ),
                     format!(
                         "the metrics are {known}; then come what is judged and what it should be like"
                     ),
