@@ -10,7 +10,8 @@
 //! Folders count as splits when nothing lies outside them, or when `train` and another split
 //! are among them; other folders beside those are then not read. A file of labels or a
 //! `dataset.json` in the folder takes the place of class folders. Files are in natural order
-//! (`s2` before `s10`); hidden files and files whose extension is not an image's are passed over.
+//! (`s2` before `s10`); hidden files and files whose extension is not an image's are passed over, and
+//! so is the sheet `grid.png` that `vermeer sample` writes beside its samples.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
@@ -271,7 +272,35 @@ fn find(root: &Path) -> Result<Vec<Found>> {
         }
     }
     found.sort_by_cached_key(|found| natural::key(&found.name));
+    leave_out_sheets(&mut found);
     Ok(found)
+}
+
+/// Leaves out `grid.png` where it lies beside samples such as `seed0-000017.png`.
+fn leave_out_sheets(found: &mut Vec<Found>) {
+    let parts = |found: &Found| -> (String, String) {
+        let (folder, file) = found.name.rsplit_once('/').unwrap_or(("", &found.name));
+        (folder.to_owned(), file.to_owned())
+    };
+    let is_sample = |file: &str| {
+        file.strip_prefix("seed")
+            .and_then(|rest| rest.strip_suffix(".png")?.split_once('-'))
+            .is_some_and(|(seed, number)| {
+                [seed, number]
+                    .iter()
+                    .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+            })
+    };
+    let folders: HashSet<String> = found
+        .iter()
+        .map(parts)
+        .filter(|(_, file)| is_sample(file))
+        .map(|(folder, _)| folder)
+        .collect();
+    found.retain(|found| {
+        let (folder, file) = parts(found);
+        file != "grid.png" || !folders.contains(&folder)
+    });
 }
 
 /// Finds folders that are splits, drops what lies beside them, and orders the rest by split.
@@ -362,6 +391,19 @@ mod tests {
         assert!(source.describe().classes.is_empty());
         assert_eq!(source.get(1).unwrap().image.to_unit_chw(), [0.0]);
         assert_eq!(open(&folder, Split::Test).err().unwrap().exit_code(), 2);
+    }
+
+    #[test]
+    fn the_sheet_beside_samples_is_no_sample() {
+        let samples = folder(&["seed0-000000.png", "seed0-000001.png", "grid.png"]);
+        let source = open(&samples, Split::All).unwrap();
+        assert_eq!(
+            names(&source),
+            [("seed0-000000.png", None), ("seed0-000001.png", None)]
+        );
+        // Anywhere else it is an image like others.
+        let others = folder(&["grid.png", "seed.png", "seed-1.png", "seedling-2.png"]);
+        assert_eq!(open(&others, Split::All).unwrap().len(), 4);
     }
 
     #[test]
