@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{ImageError, Result};
 
@@ -17,6 +18,8 @@ pub struct Features {
     len: usize,
     dims: usize,
     store: Store,
+    /// Set from outside when no more rows are wanted.
+    stop: Option<Arc<AtomicBool>>,
 }
 
 #[derive(Debug)]
@@ -48,7 +51,32 @@ impl Features {
             len: values.len() / dims,
             dims,
             store: Store::Memory(values),
+            stop: None,
         })
+    }
+
+    /// The same rows, which are given until `stop` is set: then reading them is an error. Metrics
+    /// read rows again and again, so they come to an end soon.
+    #[must_use]
+    pub fn until(self, stop: Arc<AtomicBool>) -> Self {
+        Self {
+            stop: Some(stop),
+            ..self
+        }
+    }
+
+    /// Refuses once `stop` is set.
+    fn go_on(&self) -> Result<()> {
+        match self
+            .stop
+            .as_ref()
+            .is_some_and(|stop| stop.load(Ordering::Relaxed))
+        {
+            true => Err(ImageError::Shape(
+                "interrupted; nothing was written".to_owned(),
+            )),
+            false => Ok(()),
+        }
     }
 
     /// Rows in a file: `len` times `dims` little-endian 32-bit floats from the byte `offset` on.
@@ -78,6 +106,7 @@ impl Features {
                 file: Mutex::new(file),
                 offset,
             },
+            stop: None,
         })
     }
 
@@ -110,6 +139,7 @@ impl Features {
             "rows {rows:?} of {}",
             self.len
         );
+        self.go_on()?;
         match &self.store {
             Store::Memory(values) => {
                 Ok(values[rows.start * self.dims..rows.end * self.dims].to_vec())
@@ -149,6 +179,7 @@ impl Features {
     /// # Panics
     /// When there are not so many rows.
     pub fn select(&self, rows: &[usize]) -> Result<Self> {
+        self.go_on()?;
         let mut values = Vec::with_capacity(rows.len() * self.dims);
         for row in rows {
             match &self.store {
@@ -162,6 +193,7 @@ impl Features {
             len: rows.len(),
             dims: self.dims,
             store: Store::Memory(values),
+            stop: self.stop.clone(),
         })
     }
 
@@ -220,6 +252,19 @@ pub(crate) fn chunks(len: usize, size: usize) -> impl Iterator<Item = Range<usiz
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_are_given_until_they_are_not_wanted() {
+        let stop = Arc::new(AtomicBool::new(false));
+        let features = Features::new(vec![1.0, 2.0], 1)
+            .unwrap()
+            .until(Arc::clone(&stop));
+        let part = features.select(&[1]).unwrap();
+        assert_eq!(part.rows(0..1).unwrap(), [2.0]);
+        stop.store(true, Ordering::Relaxed);
+        assert!(features.rows(0..1).is_err() && features.select(&[0]).is_err());
+        assert!(part.rows(0..1).is_err());
+    }
 
     #[test]
     fn rows_come_from_memory_and_from_a_file() {

@@ -111,7 +111,8 @@ pub fn extract_all(
             }
         };
         let found = place.as_deref().filter(|path| path.is_file());
-        let found = found.and_then(|path| open(path, n, extractor, true, None).ok());
+        let found =
+            found.and_then(|path| open(path, n, extractor, (true, None), &options.stop).ok());
         if found.is_none() {
             missing.push((at, Unfinished::new(extractor, place)?));
         }
@@ -130,7 +131,7 @@ pub fn extract_all(
         })?;
     }
     for (at, unfinished) in missing {
-        kept[at] = Some(unfinished.finish(n)?);
+        kept[at] = Some(unfinished.finish(n, &options.stop)?);
     }
     progress(n, n);
     Ok(kept.into_iter().flatten().collect())
@@ -182,7 +183,7 @@ impl<'a> Unfinished<'a> {
         Ok(())
     }
 
-    fn finish(self, n: usize) -> Result<Extraction> {
+    fn finish(self, n: usize, stop: &Arc<AtomicBool>) -> Result<Extraction> {
         let mut logits = flushed(self.logits)?;
         let place = logits.path().to_owned();
         let mut features = self.features;
@@ -193,14 +194,14 @@ impl<'a> Unfinished<'a> {
         let file = flushed(features)?;
         let Some(place) = self.place else {
             let path = file.path().to_owned();
-            return open(&path, n, self.extractor, false, Some(file));
+            return open(&path, n, self.extractor, (false, Some(file)), stop);
         };
         file.as_file()
             .sync_all()
             .map_err(|error| Error::io(&place, error))?;
         file.persist(&place)
             .map_err(|error| Error::io(&place, error.error))?;
-        open(&place, n, self.extractor, false, None)
+        open(&place, n, self.extractor, (false, None), stop)
     }
 }
 
@@ -215,8 +216,8 @@ fn open(
     path: &Path,
     n: usize,
     extractor: &Extractor,
-    cached: bool,
-    temporary: Option<NamedTempFile>,
+    (cached, temporary): (bool, Option<NamedTempFile>),
+    stop: &Arc<AtomicBool>,
 ) -> Result<Extraction> {
     let (dims, classes) = (extractor.dims(), extractor.classes());
     let bytes = fs::metadata(path)
@@ -231,10 +232,10 @@ fn open(
         ));
     }
     Ok(Extraction {
-        features: Features::open(path, 0, n, dims)?,
+        features: Features::open(path, 0, n, dims)?.until(Arc::clone(stop)),
         logits: match classes {
             0 => None,
-            classes => Some(Features::open(path, first, n, classes)?),
+            classes => Some(Features::open(path, first, n, classes)?.until(Arc::clone(stop))),
         },
         cached,
         _temporary: temporary,

@@ -195,6 +195,10 @@ impl MeasureArgs {
                     choice.force,
                     &mut |done, all| progress.at(done, all),
                 )
+                .map_err(|error| match stopped() {
+                    true => Error::Failed("interrupted; nothing was written".into()),
+                    false => error,
+                })
             };
             for metric in metrics {
                 if stopped() {
