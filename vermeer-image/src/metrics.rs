@@ -46,7 +46,7 @@ mod vendi;
 
 pub use artifacts::{ArtifactReport, LEAST_IMAGES, RingDifference, Sharpness, artifacts};
 pub use authenticity::{Authenticity, authpct_dgm, authpct_fld};
-pub use closeness::{Closeness, NEIGHBOURS, closeness};
+pub use closeness::{Closeness, NEIGHBOURS, TrainingSet};
 pub use cluster_modes::{ClusterReport, ClusterShare, cluster_modes, clusters_for, compare_counts};
 pub use data_copying::{
     CopyingCell, CopyingCells, CopyingOptions, DataCopying, c_t, c_t_global, c_t_in_cells,

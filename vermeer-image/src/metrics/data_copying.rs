@@ -22,15 +22,15 @@
 //! Source: `data_copying_tests.py` of casey-meehan/data-copying @ 50db23a, with the threshold of
 //! dgm-eval @ d57a6d2.
 
-mod cells;
 mod principal;
 
 use crate::error::{ImageError, Result};
-use crate::metrics::data_copying::cells::{assign, k_means};
 use crate::metrics::data_copying::principal::Principal;
 use crate::metrics::feature_set::Features;
 use crate::metrics::interval::normal_probability;
+use crate::metrics::k_means::best_k_means;
 use crate::metrics::neighbours::nearest;
+use crate::metrics::significance::rank_sum;
 
 /// How many generated images a cell must exceed to count.
 const FEW: usize = 20;
@@ -118,11 +118,11 @@ pub fn c_t(
 ) -> Result<DataCopying> {
     with_components(generated, train, heldout, options.components, |sets| {
         let [generated, train, heldout] = sets;
-        let centres = k_means(train, options.cells, options.restarts, options.seed)?;
+        let found = best_k_means(train, options.cells, options.restarts, options.seed)?;
         let cells = CopyingCells {
-            generated: assign(generated, &centres)?,
-            train: assign(train, &centres)?,
-            heldout: assign(heldout, &centres)?,
+            generated: found.assign(generated)?,
+            heldout: found.assign(heldout)?,
+            train: found.assignment,
         };
         c_t_in_cells(generated, train, heldout, &cells)
     })
@@ -274,19 +274,11 @@ fn mann_whitney(generated: &Features, train: &Features, heldout: &Features) -> R
         let found = nearest(set, train, 1, false)?.concat();
         Ok(found.iter().map(|neighbour| neighbour.distance).collect())
     };
-    let mut of_heldout = distances(heldout)?;
-    of_heldout.sort_unstable_by(f64::total_cmp);
-    let of_generated = distances(generated)?;
-    let farther: usize = of_generated
-        .iter()
-        .map(|d| {
-            // Twice the pairs: two for one that is nearer, one for a tie.
-            of_heldout.partition_point(|h| h < d) + of_heldout.partition_point(|h| h <= d)
-        })
-        .sum();
+    let (of_heldout, of_generated) = (distances(heldout)?, distances(generated)?);
     let (n, m) = (of_heldout.len() as f64, of_generated.len() as f64);
+    let farther = n * m * (1.0 - rank_sum(&of_generated, &of_heldout).below);
     let expected = 0.5 * n * m - 0.5;
-    Ok((0.5 * farther as f64 - expected) / (n * m * (n + m + 1.0) / 12.0).sqrt())
+    Ok((farther - expected) / (n * m * (n + m + 1.0) / 12.0).sqrt())
 }
 
 #[cfg(test)]

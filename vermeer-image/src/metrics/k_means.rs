@@ -92,6 +92,29 @@ pub fn k_means(features: &Features, k: usize, seed: u32) -> Result<KMeans> {
     })
 }
 
+/// Of `restarts` clusterings, by `seed` and the seeds that follow it, the one of least inertia.
+///
+/// # Errors
+/// As [`k_means`]; [`ImageError::Shape`] for no restarts.
+pub(crate) fn best_k_means(
+    features: &Features,
+    k: usize,
+    restarts: usize,
+    seed: u32,
+) -> Result<KMeans> {
+    let mut best: Option<KMeans> = None;
+    for restart in 0..restarts {
+        let found = k_means(features, k, seed.wrapping_add(restart as u32))?;
+        if best
+            .as_ref()
+            .is_none_or(|best| found.inertia < best.inertia)
+        {
+            best = Some(found);
+        }
+    }
+    best.ok_or_else(|| ImageError::Shape("k-means needs at least 1 beginning".to_owned()))
+}
+
 /// `k` different rows, by k-means++.
 fn first_centres(features: &Features, k: usize, random: &mut NumpyRandom) -> Result<Vec<f64>> {
     let n = features.len();

@@ -345,7 +345,7 @@ fn simes(equal: &[usize], held: &[bool]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::closeness::closeness;
+    use crate::metrics::closeness::TrainingSet;
     use crate::metrics::feature_set::Features;
 
     fn at(ratio: f64, nearest: usize) -> Closeness {
@@ -412,7 +412,9 @@ mod tests {
             let some = [&copies[..80], &fresh[80..]].concat();
             let features = |values: &[f32]| Features::new(values.to_vec(), 8).unwrap();
             let train = features(&train);
-            let near = |values: &[f32]| closeness(&features(values), &train).unwrap();
+            let alone: Vec<usize> = (0..200).collect();
+            let set = TrainingSet::new(&train, &alone).unwrap();
+            let near = |values: &[f32]| set.closeness(&features(values)).unwrap();
             let held = near(&held);
             for (values, expected) in [
                 (&fresh, Copying::None),

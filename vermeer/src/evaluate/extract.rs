@@ -141,6 +141,8 @@ pub fn extract_all(
 struct Unfinished<'a> {
     extractor: &'a Extractor,
     place: Option<PathBuf>,
+    /// Images that wait until the network has as many as it looks at together.
+    waiting: Vec<Prepared>,
     features: BufWriter<NamedTempFile>,
     /// Logits come behind the features in the end; until then they lie beside them.
     logits: BufWriter<NamedTempFile>,
@@ -162,28 +164,39 @@ impl<'a> Unfinished<'a> {
         Ok(Self {
             extractor,
             place,
+            waiting: Vec::new(),
             features: file()?,
             logits: file()?,
         })
     }
 
     fn add(&mut self, images: &[Image], stop: &AtomicBool) -> Result<()> {
-        for part in images.chunks(4 * self.extractor.batch()) {
+        let prepared: vermeer_image::Result<Vec<Prepared>> = images
+            .par_iter()
+            .map(|image| self.extractor.prepare(image))
+            .collect();
+        self.waiting.append(&mut prepared?);
+        let batch = self.extractor.batch();
+        while self.waiting.len() >= batch {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Failed("interrupted; nothing was written".into()));
             }
-            let prepared: vermeer_image::Result<Vec<Prepared>> = part
-                .par_iter()
-                .map(|image| self.extractor.prepare(image))
-                .collect();
-            let found = self.extractor.extract(&prepared?)?;
-            put(&mut self.features, &found.features)?;
-            put(&mut self.logits, &found.logits)?;
+            let rest = self.waiting.split_off(batch);
+            let full = std::mem::replace(&mut self.waiting, rest);
+            self.look(&full)?;
         }
         Ok(())
     }
 
-    fn finish(self, n: usize, stop: &Arc<AtomicBool>) -> Result<Extraction> {
+    fn look(&mut self, images: &[Prepared]) -> Result<()> {
+        let found = self.extractor.extract(images)?;
+        put(&mut self.features, &found.features)?;
+        put(&mut self.logits, &found.logits)
+    }
+
+    fn finish(mut self, n: usize, stop: &Arc<AtomicBool>) -> Result<Extraction> {
+        let last = std::mem::take(&mut self.waiting);
+        self.look(&last)?;
         let mut logits = flushed(self.logits)?;
         let place = logits.path().to_owned();
         let mut features = self.features;

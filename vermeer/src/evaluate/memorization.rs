@@ -22,19 +22,18 @@ mod train_duplicates;
 mod worst;
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 use vermeer_image::features::Extractor;
 use vermeer_image::metrics::{
-    Closeness, Copying, CopyingOptions, CopyingReport, CopyingTest, Features, NEIGHBOURS, Score,
+    Closeness, Copying, CopyingOptions, CopyingReport, CopyingTest, Features, Score, TrainingSet,
     authpct_dgm, c_t, c_t_global,
 };
 use vermeer_image::{Image, ImageError};
 
-use vermeer_image::metrics::neighbours::{Neighbour, nearest};
+use vermeer_image::metrics::neighbours::nearest;
 
+use self::train_duplicates::row_sums;
 use self::worst::worst;
 pub use self::{train_duplicates::TrainDuplicates, worst::WorstPair};
 use super::comparison::{as_seen_by, passport};
@@ -183,7 +182,7 @@ pub fn memorization(
         _ => vec![&pixels, extractor],
     };
     let [n, m, t] = [samples, heldout, train].map(|subject| subject.len() as usize);
-    let searches = 2 * networks.len() * (n + m);
+    let searches = networks.len() * (n + m);
     let all = n + m + t + searches + if options.near_duplicates { m } else { 0 };
     let mut done = 0;
     let mut take = |subject: &Subject| -> Result<Vec<Extraction>> {
@@ -196,11 +195,15 @@ pub fn memorization(
     let (train_features, heldout_features, sample_features) =
         (take(train)?, take(heldout)?, take(samples)?);
 
-    let mut near = |images: &Features, known: &Features, k: usize| {
-        nearest_of(images, known, k, &extraction.stop, &mut |rows| {
-            done += rows;
+    // Some images at a time, so that progress is seen.
+    let mut by_parts = |images: &Features, take: &mut dyn FnMut(&Features) -> Result<()>| {
+        for first in (0..images.len()).step_by(ROWS) {
+            let rows: Vec<usize> = (first..(first + ROWS).min(images.len())).collect();
+            take(&images.select(&rows)?)?;
+            done += rows.len();
             progress(done, all);
-        })
+        }
+        Ok::<(), Error>(())
     };
     if !options.force {
         let known = &train_features[0].features;
@@ -210,40 +213,28 @@ pub fn memorization(
     let features_of_train = &train_features[last].features;
     let radius = match options.near_duplicates {
         true => {
-            let held = near(&heldout_features[last].features, features_of_train, 1)?;
-            Some(NEAR * median(&held))
+            let mut held = Vec::with_capacity(m);
+            by_parts(&heldout_features[last].features, &mut |part| {
+                let found = nearest(part, features_of_train, 1, false)?.concat();
+                held.extend(found.into_iter().map(|nearest| nearest.distance));
+                Ok(())
+            })?;
+            Some(NEAR * median(held))
         }
         false => None,
     };
     let (duplicates, first) =
         TrainDuplicates::of(&train_features[0].features, features_of_train, radius)?;
-    let kept: Vec<usize> = (0..first.len()).filter(|row| first[*row] == *row).collect();
     let mut spaces: Vec<SpaceReport> = Vec::with_capacity(networks.len());
     for (at, network) in networks.iter().enumerate() {
-        let known = &train_features[at].features;
-        let different = known.select(&kept)?;
-        // The nearest of all; then the next that are no duplicates of it or of each other. An image
-        // that is there ten times would else be as near as its ten nearest, and hide its copies.
+        let known = TrainingSet::new(&train_features[at].features, &first)?;
         let mut of_train = |images: &Features| -> Result<Vec<Closeness>> {
-            let nearest = near(images, known, 1)?;
-            let others = near(images, &different, NEIGHBOURS)?;
-            let pairs = nearest.iter().zip(&others);
-            pairs
-                .map(|(nearest, others)| {
-                    let mut found = nearest.clone();
-                    for other in others {
-                        let row = kept[other.index];
-                        let same = found.first().is_some_and(|one| first[one.index] == row);
-                        if !same && found.len() < NEIGHBOURS {
-                            found.push(Neighbour {
-                                index: row,
-                                distance: other.distance,
-                            });
-                        }
-                    }
-                    Ok(Closeness::of(&found)?)
-                })
-                .collect()
+            let mut found = Vec::with_capacity(images.len());
+            by_parts(images, &mut |part| {
+                found.append(&mut known.closeness(part)?);
+                Ok(())
+            })?;
+            Ok(found)
         };
         let held = of_train(&heldout_features[at].features)?;
         let ours = of_train(&sample_features[at].features)?;
@@ -317,52 +308,11 @@ fn pixels_like(train: &Subject) -> Result<Extractor> {
     Ok(Extractor::pixels(side, channels, &device))
 }
 
-/// The `k` nearest training images of each image, some images at a time; `progress` is called with
-/// how many more are done.
-fn nearest_of(
-    images: &Features,
-    train: &Features,
-    k: usize,
-    stop: &AtomicBool,
-    progress: &mut dyn FnMut(usize),
-) -> Result<Vec<Vec<Neighbour>>> {
-    let mut found = Vec::with_capacity(images.len());
-    for first in (0..images.len()).step_by(ROWS) {
-        if stop.load(Ordering::Relaxed) {
-            return Err(Error::Failed("interrupted; nothing was written".into()));
-        }
-        let rows = first..(first + ROWS).min(images.len());
-        let count = rows.len();
-        let part = Features::new(images.rows(rows)?, images.dims())?;
-        found.extend(nearest(&part, train, k, false)?);
-        progress(count);
-    }
-    Ok(found)
-}
-
 /// How many rows equal one of the training images to the bit.
 fn leaked(heldout: &Features, train: &Features) -> Result<usize> {
-    let rows = |set: &Features, take: &mut dyn FnMut(u64)| -> Result<()> {
-        for first in (0..set.len()).step_by(ROWS) {
-            let values = set.rows(first..(first + ROWS).min(set.len()))?;
-            for row in values.chunks_exact(set.dims()) {
-                let mut hasher = DefaultHasher::new();
-                row.iter()
-                    .for_each(|value| hasher.write_u32(value.to_bits()));
-                take(hasher.finish());
-            }
-        }
-        Ok(())
-    };
-    let mut known = HashSet::new();
-    rows(train, &mut |row| {
-        known.insert(row);
-    })?;
-    let mut leaked = 0;
-    rows(heldout, &mut |row| {
-        leaked += usize::from(known.contains(&row))
-    })?;
-    Ok(leaked)
+    let known: HashSet<String> = row_sums(train)?.into_iter().collect();
+    let ours = row_sums(heldout)?;
+    Ok(ours.iter().filter(|row| known.contains(*row)).count())
 }
 
 /// Refuses held-out images of which many are training images.
@@ -381,9 +331,7 @@ fn refuse_leaks(leaked: usize, side: &Side) -> Result<()> {
 }
 
 /// The median distance to the nearest training image; 0 of none.
-fn median(heldout: &[Vec<Neighbour>]) -> f64 {
-    let nearest = heldout.iter().filter_map(|found| found.first());
-    let mut distances: Vec<f64> = nearest.map(|image| image.distance).collect();
+fn median(mut distances: Vec<f64>) -> f64 {
     distances.sort_by(f64::total_cmp);
     distances.get(distances.len() / 2).copied().unwrap_or(0.0)
 }
@@ -592,8 +540,7 @@ mod tests {
 
     #[test]
     fn the_median_is_the_upper_middle() {
-        let at = |distance: f64| vec![Neighbour { distance, index: 0 }];
-        assert_eq!(median(&[at(3.0), at(1.0), at(2.0)]), 2.0);
-        assert_eq!(median(&[]), 0.0);
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![]), 0.0);
     }
 }

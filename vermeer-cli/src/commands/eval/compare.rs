@@ -115,11 +115,13 @@ impl Args {
             let Some(b) = second.values.iter().find(|b| b.name == a.name) else {
                 continue;
             };
-            if !self.force {
-                a.passport.comparable(&b.passport)?;
-            }
             let found = match metric(&a.metric).map(|metric| metric.kind) {
-                Some(Kind::Pair { .. }) => paired(a, b, &first, &second),
+                Some(Kind::Pair { .. }) => {
+                    if !self.force {
+                        a.passport.comparable(&b.passport)?;
+                    }
+                    paired(a, b, &first, &second)
+                }
                 _ => difference(a, b, self.force)?,
             };
             match found {

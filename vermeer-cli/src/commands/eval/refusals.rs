@@ -29,35 +29,32 @@ impl MeasureArgs {
     pub(super) fn check(&self, request: &Request) -> Result<()> {
         let (sets, pairs) = (request.of_sets(), request.of_pairs());
         let generators = request.of_generators();
-        let of_sets = [
-            (self.versus.is_some(), "--versus"),
+        let no = [sets.is_empty(), pairs.is_empty(), generators.is_empty()];
+        for (none, kind, said, options) in [
+            (no[0], "metrics of sets", self.versus.is_some(), "--versus"),
             (
+                no[0],
+                "metrics of sets",
                 self.network.is_said(),
                 "--network, --weights, --dims and --protocol",
             ),
             (
+                no[0],
+                "metrics of sets",
                 !self.sets.is_usual(),
                 "--isc-…, --kid-…, --prc-…, --prdc-… and --swd-…",
             ),
-        ];
-        let of_pairs = [
-            (self.pairs.is_said(), "--luma, --shave, --float and --maps"),
-            (false, ""),
-            (false, ""),
-        ];
-        let of_generators = [
-            (!self.paths.is_usual(), "--ppl-…"),
-            (false, ""),
-            (false, ""),
-        ];
-        for (kind, none, options) in [
-            ("metrics of sets", sets.is_empty(), of_sets),
-            ("metrics of pairs", pairs.is_empty(), of_pairs),
-            ("the path length", generators.is_empty(), of_generators),
+            (
+                no[1],
+                "metrics of pairs",
+                self.pairs.is_said(),
+                "--luma, --shave, --float and --maps",
+            ),
+            (no[2], "the path length", !self.paths.is_usual(), "--ppl-…"),
         ] {
-            if let Some((_, option)) = options.iter().find(|(said, _)| none && *said) {
+            if none && said {
                 return Err(Error::settings(
-                    format!("{option}: of {kind}, and none was asked for"),
+                    format!("{options}: of {kind}, and none was asked for"),
                     "leave the option out, or name such a metric",
                 ));
             }

@@ -92,7 +92,7 @@ impl Threshold {
             // Values have longer names, such as fd_vermeer_infinity.
             named || self.name.contains('_')
         };
-        if asked.iter().any(may_be) || asked.iter().any(|asked| asked.id == self.name) {
+        if asked.iter().any(may_be) {
             return Ok(());
         }
         let ids: Vec<&str> = asked.iter().map(|metric| metric.id).collect();

@@ -91,14 +91,8 @@ impl TrainDuplicates {
 /// The groups of rows that are equal to the bit, each in ascending order, the largest first.
 fn equal_rows(features: &Features) -> Result<Vec<Vec<usize>>> {
     let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for first in (0..features.len()).step_by(ROWS) {
-        let last = (first + ROWS).min(features.len());
-        let rows = features.rows(first..last)?;
-        for (at, row) in rows.chunks_exact(features.dims()).enumerate() {
-            let bytes: Vec<u8> = row.iter().flat_map(|value| value.to_le_bytes()).collect();
-            let group = groups.entry(crate::sha256_hex(&bytes)).or_default();
-            group.push(first + at);
-        }
+    for (row, sum) in row_sums(features)?.into_iter().enumerate() {
+        groups.entry(sum).or_default().push(row);
     }
     let mut equal: Vec<Vec<usize>> = groups
         .into_values()
@@ -106,6 +100,22 @@ fn equal_rows(features: &Features) -> Result<Vec<Vec<usize>>> {
         .collect();
     equal.sort_by_key(|group| (std::cmp::Reverse(group.len()), group[0]));
     Ok(equal)
+}
+
+/// A sum of each row: rows that are equal to the bit have the same.
+///
+/// # Errors
+/// Those of reading the rows.
+pub(super) fn row_sums(features: &Features) -> Result<Vec<String>> {
+    let mut sums = Vec::with_capacity(features.len());
+    for first in (0..features.len()).step_by(ROWS) {
+        let rows = features.rows(first..(first + ROWS).min(features.len()))?;
+        sums.extend(rows.chunks_exact(features.dims()).map(|row| {
+            let bytes: Vec<u8> = row.iter().flat_map(|value| value.to_le_bytes()).collect();
+            crate::sha256_hex(&bytes)
+        }));
+    }
+    Ok(sums)
 }
 
 #[cfg(test)]
