@@ -7,7 +7,8 @@ use clap::{Parser, Subcommand};
 use vermeer::{Error, Result};
 
 use crate::commands::{
-    completions, data, demo, doctor, eval, interpolate, models, reconstruct, runs, sample, train,
+    completions, data, demo, denoise, doctor, encode, eval, inpaint, interpolate, models,
+    reconstruct, runs, sample, train,
 };
 use crate::terminal::Terminal;
 
@@ -43,6 +44,9 @@ enum Command {
     Sample(sample::Args),
     Reconstruct(reconstruct::Args),
     Interpolate(interpolate::Args),
+    Encode(encode::Args),
+    Denoise(denoise::Args),
+    Inpaint(inpaint::Args),
     Eval(Box<eval::Args>),
     #[command(subcommand)]
     Data(data::Command),
@@ -79,6 +83,9 @@ impl Cli {
             Command::Sample(args) => args.run(terminal),
             Command::Reconstruct(args) => args.run(terminal),
             Command::Interpolate(args) => args.run(terminal),
+            Command::Encode(args) => args.run(terminal),
+            Command::Denoise(args) => args.run(terminal),
+            Command::Inpaint(args) => args.run(terminal),
             Command::Eval(args) => args.run(terminal),
             Command::Data(command) => return command.run(terminal),
             Command::Models(command) => command.run(terminal),

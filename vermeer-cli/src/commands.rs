@@ -3,8 +3,11 @@
 pub(crate) mod completions;
 pub(crate) mod data;
 pub(crate) mod demo;
+pub(crate) mod denoise;
 pub(crate) mod doctor;
+pub(crate) mod encode;
 pub(crate) mod eval;
+pub(crate) mod inpaint;
 pub(crate) mod interpolate;
 pub(crate) mod models;
 pub(crate) mod reconstruct;

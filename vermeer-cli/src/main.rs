@@ -6,10 +6,12 @@
 //! interrupted twice.
 
 mod checkpoint;
+mod choice;
 mod cli;
 mod commands;
 mod failure;
 mod generation;
+mod inputs;
 mod outputs;
 mod picture;
 mod progress;

@@ -1,10 +1,11 @@
 //! Files that appear together when all of them are finished, or not at all.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use fs4::fs_std::FileExt;
 use tempfile::TempDir;
 use vermeer::{Error, Result};
 
@@ -14,7 +15,28 @@ pub(crate) struct Outputs {
     folder: PathBuf,
     names: BTreeSet<String>,
     overwrite: bool,
-    hidden: TempDir,
+    hidden: Hidden,
+}
+
+/// Where files lie until they are published.
+enum Hidden {
+    /// Goes away with its owner.
+    Passing(TempDir),
+    /// Stays when work is interrupted, for the same command to go on; held by a lock.
+    Kept {
+        folder: PathBuf,
+        /// Unlocked when it is dropped.
+        _lock: File,
+    },
+}
+
+impl Hidden {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Passing(folder) => folder.path(),
+            Self::Kept { folder, .. } => folder,
+        }
+    }
 }
 
 impl Outputs {
@@ -25,20 +47,7 @@ impl Outputs {
     /// nothing can be written there.
     pub(crate) fn new(folder: &Path, names: Vec<String>, overwrite: bool) -> Result<Self> {
         let names = BTreeSet::from_iter(names);
-        refuse_taken(folder, &names, overwrite)?;
-        let nearest = folder
-            .ancestors()
-            .find(|place| place.exists())
-            .unwrap_or(Path::new("."));
-        if !nearest.is_dir() {
-            return Err(Error::settings(
-                format!(
-                    "{} is a file, so nothing can be written below it",
-                    nearest.display()
-                ),
-                "name a folder with --out",
-            ));
-        }
+        let nearest = place(folder, &names, overwrite)?;
         let hidden = tempfile::Builder::new()
             .prefix(".vermeer-")
             .tempdir_in(nearest)
@@ -47,8 +56,67 @@ impl Outputs {
             folder: folder.to_path_buf(),
             names,
             overwrite,
-            hidden,
+            hidden: Hidden::Passing(hidden),
         })
+    }
+
+    /// As [`Outputs::new`], with files that stay hidden when the work is interrupted. Work of the
+    /// same `key` finds them again by [`Outputs::finished`].
+    ///
+    /// # Errors
+    /// As [`Outputs::new`]; [`Error::Settings`] when another process does the same work.
+    pub(crate) fn resumable(
+        folder: &Path,
+        names: Vec<String>,
+        overwrite: bool,
+        key: &str,
+    ) -> Result<Self> {
+        let names = BTreeSet::from_iter(names);
+        let nearest = place(folder, &names, overwrite)?;
+        let hidden = nearest.join(format!(".vermeer-{key}"));
+        let lock = hidden.join(".lock");
+        fs::create_dir_all(&hidden).map_err(|error| Error::io(&hidden, error))?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&lock)
+            .map_err(|error| Error::io(&lock, error))?;
+        if !file
+            .try_lock_exclusive()
+            .map_err(|error| Error::io(&lock, error))?
+        {
+            return Err(Error::settings(
+                format!(
+                    "another process is making the same files for {}",
+                    folder.display()
+                ),
+                "wait until it is done, or name another folder with --out",
+            ));
+        }
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            names,
+            overwrite,
+            hidden: Hidden::Kept {
+                folder: hidden,
+                _lock: file,
+            },
+        })
+    }
+
+    /// The bytes of a file that was finished before, if it was.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it is there and cannot be read.
+    pub(crate) fn finished(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.hidden.path().join(name);
+        match path.exists() {
+            true => Ok(Some(
+                fs::read(&path).map_err(|error| Error::io(&path, error))?,
+            )),
+            false => Ok(None),
+        }
     }
 
     /// Prepares one file.
@@ -75,12 +143,55 @@ impl Outputs {
     /// When the name was not announced.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         assert!(self.names.contains(name), "{name} was not announced");
-        let write = || {
-            let mut file = File::create(self.hidden.path().join(name))?;
-            file.write_all(bytes)?;
-            file.sync_all()
-        };
-        write().map_err(|error| Error::io(self.folder.join(name), error))
+        let io = |error| Error::io(self.folder.join(name), error);
+        self.write_with(name, |file| file.write_all(bytes).map_err(io))
+    }
+
+    /// Writes the file of this name by parts.
+    ///
+    /// # Errors
+    /// Whatever `fill` returns; [`Error::Io`], naming the place where the file was to stand.
+    ///
+    /// # Panics
+    /// When the name was not announced.
+    pub(crate) fn write_with(
+        &self,
+        name: &str,
+        fill: impl FnOnce(&mut File) -> Result<()>,
+    ) -> Result<()> {
+        assert!(self.names.contains(name), "{name} was not announced");
+        self.store(name, fill)
+    }
+
+    /// Has the file of this name written at a path by `write`.
+    ///
+    /// # Errors
+    /// Whatever `write` returns.
+    ///
+    /// # Panics
+    /// When the name was not announced.
+    pub(crate) fn place(&self, name: &str, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        assert!(self.names.contains(name), "{name} was not announced");
+        write(&self.hidden.path().join(name))
+    }
+
+    /// Keeps something that work which goes on will want, and that is not published.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
+    pub(crate) fn keep(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let io = |error| Error::io(self.folder.join(name), error);
+        self.store(name, |file| file.write_all(bytes).map_err(io))
+    }
+
+    fn store(&self, name: &str, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+        let io = |error| Error::io(self.folder.join(name), error);
+        // A name is only given to a whole file, which work that goes on relies on.
+        let part = self.hidden.path().join(format!("{name}.part"));
+        let mut file = File::create(&part).map_err(io)?;
+        fill(&mut file)?;
+        file.sync_all().map_err(io)?;
+        fs::rename(&part, self.hidden.path().join(name)).map_err(io)
     }
 
     /// Writes the one file that was announced, and moves it to its place.
@@ -118,7 +229,30 @@ impl Outputs {
                 return Err(Error::io(place, error));
             }
         }
+        if let Hidden::Kept { folder, .. } = &self.hidden {
+            // Every file has its place; an empty folder that stays is no harm.
+            let _ = fs::remove_dir_all(folder);
+        }
         Ok(())
+    }
+}
+
+/// The nearest folder above `folder` that exists, if nothing stands in the way of the files.
+fn place<'a>(folder: &'a Path, names: &BTreeSet<String>, overwrite: bool) -> Result<&'a Path> {
+    refuse_taken(folder, names, overwrite)?;
+    let nearest = folder
+        .ancestors()
+        .find(|place| place.exists())
+        .unwrap_or(Path::new("."));
+    match nearest.is_dir() {
+        true => Ok(nearest),
+        false => Err(Error::settings(
+            format!(
+                "{} is a file, so nothing can be written below it",
+                nearest.display()
+            ),
+            "name a folder with --out",
+        )),
     }
 }
 
@@ -180,6 +314,24 @@ mod tests {
         outputs.write("1", b"one").unwrap();
         drop(outputs);
         assert_eq!(entries(place.path()), 0);
+    }
+
+    #[test]
+    fn interrupted_work_goes_on_and_one_process_does_it() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("a");
+        let open = || Outputs::resumable(&folder, names(&["1", "2"]), false, "key");
+        let outputs = open().unwrap();
+        outputs.write("1", b"one").unwrap();
+        assert_eq!(open().err().unwrap().exit_code(), 2);
+        drop(outputs);
+        let outputs = open().unwrap();
+        assert_eq!(outputs.finished("1").unwrap(), Some(b"one".to_vec()));
+        assert_eq!(outputs.finished("2").unwrap(), None);
+        outputs.write("2", b"two").unwrap();
+        outputs.publish().unwrap();
+        assert_eq!(fs::read(folder.join("1")).unwrap(), b"one");
+        assert_eq!((entries(place.path()), entries(&folder)), (1, 2));
     }
 
     #[test]

@@ -42,6 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         height: side,
         width: side,
         classes: vec![],
+        attributes: vec![],
     };
     let context = TrainerContext {
         spec,
@@ -79,6 +80,7 @@ fn train(trainer: &mut dyn Trainer, side: usize) -> Result<f64, Box<dyn Error>> 
             step,
             images,
             labels: None,
+            attributes: None,
             batch: BATCH,
             shape: [1, side, side],
         };

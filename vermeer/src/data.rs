@@ -18,6 +18,7 @@ mod natural;
 mod new_folder;
 mod npy;
 pub mod npz;
+mod npz_writer;
 mod prepared;
 pub mod preprocess;
 pub mod shapes;
@@ -25,13 +26,16 @@ pub mod source;
 pub mod stylegan;
 pub mod subset;
 pub mod world;
+mod zip_writer;
 
 pub(crate) use new_folder::NewFolder;
-pub(crate) use npy::write as npy_bytes;
+use npy::write as npy_bytes;
 pub(crate) use npz::doubles as npz_doubles;
 
 pub use loader::{Epoch, HostBatch, Loader, epoch};
 pub use memory::MemorySource;
+pub use npz_writer::NpzWriter;
 pub use preprocess::{Fit, Preprocess};
 pub use source::{Description, OpenOptions, Sample, Source, Split, open};
 pub use subset::{Subset, split};
+pub use zip_writer::ZipFile;

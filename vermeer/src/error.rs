@@ -82,6 +82,9 @@ pub enum Error {
         /// The last finished step.
         step: u64,
     },
+    /// Work that was interrupted and kept what it had done.
+    #[error("{0}")]
+    Unfinished(String),
 }
 
 /// A text that was read, with the place in it that is wrong.
@@ -167,7 +170,7 @@ impl Error {
             Self::Image(ImageError::Io { .. }) => 1,
             Self::Image(ImageError::Shape(_)) => 2,
             Self::Image(_) => 4,
-            Self::Stopped { .. } => 75,
+            Self::Stopped { .. } | Self::Unfinished(_) => 75,
         }
     }
 
@@ -186,6 +189,7 @@ impl Error {
             ),
             Self::Device(_) => Some("`vermeer doctor` lists the devices of this build"),
             Self::Stopped { .. } => Some("run the same command with --resume"),
+            Self::Unfinished(_) => Some("say the same again to go on from there"),
             Self::Image(_) | Self::Threshold(_) | Self::Failed(_) => None,
         }
     }

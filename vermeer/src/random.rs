@@ -46,6 +46,23 @@ pub enum Purpose {
     Importance = 16,
     /// Bernoulli binarisation of validation pixels.
     ValidateBinarise = 17,
+    /// What spoils the images a denoiser learns from.
+    Corrupt = 18,
+    /// Units left out by dropout; the index is the slot in the batch.
+    Dropout = 19,
+    /// Values of pixels that an autoregressive model draws: the step is the position, the index
+    /// the number of the sample.
+    Pixel = 20,
+    /// Attributes chosen for samples when none are asked for.
+    Attribute = 21,
+    /// Noise that a generator adds to its layers.
+    Layer = 22,
+    /// Augmentations of what a discriminator sees.
+    Augment = 23,
+    /// Where the styles of two latents are mixed.
+    Mix = 24,
+    /// Images that take the place of dead codes.
+    Restart = 25,
 }
 
 /// A stream of random numbers for one key.

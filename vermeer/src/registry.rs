@@ -52,6 +52,9 @@ pub struct DataSpec {
     /// Names of the classes; empty where the data have no labels.
     #[serde(default)]
     pub classes: Vec<String>,
+    /// Names of the attributes every image has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attributes: Vec<String>,
 }
 
 impl DataSpec {

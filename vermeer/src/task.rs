@@ -5,6 +5,8 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use serde::{Deserialize, Serialize};
 use vermeer_image::ImageBatch;
 
+use crate::data::HostBatch;
+use crate::random::{Purpose, stream};
 use crate::{Error, Result};
 
 /// A kind of request.
@@ -19,6 +21,10 @@ pub enum Task {
     Encode,
     /// Images on a path between two samples.
     Interpolate,
+    /// Given images without what spoiled them.
+    Denoise,
+    /// Given images of which a part is known, with the rest made up.
+    Inpaint,
 }
 
 /// Every task, in the order in which they are listed to users.
@@ -27,6 +33,8 @@ pub static TASKS: &[Task] = &[
     Task::Reconstruct,
     Task::Encode,
     Task::Interpolate,
+    Task::Denoise,
+    Task::Inpaint,
 ];
 
 impl Task {
@@ -37,6 +45,8 @@ impl Task {
             Task::Reconstruct => "reconstruct",
             Task::Encode => "encode",
             Task::Interpolate => "interpolate",
+            Task::Denoise => "denoise",
+            Task::Inpaint => "inpaint",
         }
     }
 }
@@ -55,6 +65,13 @@ pub struct SampleOptions {
     pub seed: u64,
     /// Class of every sample, where the model knows classes; `None` draws classes.
     pub class: Option<u32>,
+    /// Values of named attributes of every sample, where the model knows attributes; those that
+    /// are not named are drawn.
+    pub attributes: Vec<(String, f32)>,
+    /// Latents are drawn nearer to their mean by this factor, 0 to 1; `None` leaves them.
+    pub truncation: Option<f32>,
+    /// Divides the logits of an autoregressive model; `None` is 1.
+    pub temperature: Option<f32>,
     /// Steps of an iterative sampler; `None` takes the model's setting.
     pub steps: Option<usize>,
     /// Name of the sampler; `None` takes the model's setting.
@@ -66,24 +83,112 @@ pub struct SampleOptions {
 }
 
 impl SampleOptions {
-    /// Refuses the options of iterative and of conditional models, for families that are neither.
+    /// Refuses every option a family does not know: all but the seed and those in `known`, by
+    /// their names on the command line.
     ///
     /// # Errors
     /// [`Error::Settings`] naming the option.
-    pub fn seed_only(&self, family: &str) -> Result<()> {
+    pub fn only(&self, family: &str, known: &[&str]) -> Result<()> {
         let given = [
             ("class", self.class.is_some()),
+            ("attribute", !self.attributes.is_empty()),
+            ("truncation", self.truncation.is_some()),
+            ("temperature", self.temperature.is_some()),
             ("steps", self.steps.is_some()),
             ("sampler", self.sampler.is_some()),
             ("guidance", self.guidance.is_some()),
             ("eta", self.eta.is_some()),
         ];
-        match given.iter().find(|(_, given)| *given) {
+        match given
+            .iter()
+            .find(|(option, given)| *given && !known.contains(option))
+        {
             Some((option, _)) => Err(Error::settings(
                 format!("family {family} has no {option} to choose"),
                 format!("leave {option} out"),
             )),
             None => Ok(()),
+        }
+    }
+
+    /// The class of each of the samples `numbers`: the one asked for, or drawn from the sample's
+    /// own stream; `None` for a model without classes.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] for a class the model does not know.
+    pub fn classes(&self, numbers: &[u64], known: &[String]) -> Result<Option<Vec<u32>>> {
+        let count = known.len() as u64;
+        match self.class {
+            None if count == 0 => Ok(None),
+            None => {
+                let draw = |number: &u64| {
+                    stream(self.seed, Purpose::Class, 0, *number).below(count) as u32
+                };
+                Ok(Some(numbers.iter().map(draw).collect()))
+            }
+            Some(_) if count == 0 => Err(Error::settings(
+                "the model does not know classes",
+                "leave --class out, or train a conditional model on labelled images",
+            )),
+            Some(class) if u64::from(class) >= count => Err(Error::settings(
+                format!("there is no class {class}"),
+                format!("classes are {}", known.join(", ")),
+            )),
+            Some(class) => Ok(Some(vec![class; numbers.len()])),
+        }
+    }
+}
+
+/// What is known of given images besides their pixels.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Conditions {
+    /// The class of each image.
+    pub labels: Option<Vec<u32>>,
+    /// The attributes of each image, `[n, attributes]`.
+    pub attributes: Option<Vec<f32>>,
+}
+
+impl Conditions {
+    /// What a batch knows of its images.
+    pub fn of(batch: &HostBatch) -> Self {
+        Self {
+            labels: batch.labels.clone(),
+            attributes: batch.attributes.clone(),
+        }
+    }
+
+    /// Keeps what is known of the first `count` of `of` images.
+    pub fn keep(&mut self, count: usize, of: usize) {
+        if let Some(labels) = &mut self.labels {
+            labels.truncate(count);
+        }
+        if let Some(attributes) = &mut self.attributes {
+            attributes.truncate(attributes.len() / of.max(1) * count);
+        }
+    }
+
+    /// The label of each of `count` images, which must be one of `classes`.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] when there are no labels, another number of them, or one without a class.
+    pub fn labels(&self, count: usize, classes: &[String]) -> Result<&[u32]> {
+        let Some(labels) = &self.labels else {
+            return Err(Error::settings(
+                "this model needs the class of each image",
+                "give labelled images, or name their class",
+            ));
+        };
+        let wrong = |label: &&u32| **label as usize >= classes.len();
+        match labels.iter().find(wrong) {
+            _ if labels.len() != count => Err(Error::settings(
+                format!("{count} images have {} labels", labels.len()),
+                "give one label for each image",
+            )),
+            Some(label) => Err(Error::settings(
+                format!("there is no class {label}"),
+                format!("classes are {}", classes.join(", ")),
+            )),
+            None => Ok(labels),
         }
     }
 }
@@ -102,9 +207,19 @@ pub enum Request<'a> {
         options: &'a SampleOptions,
     },
     /// Reconstructions of images in unit range and of the model's shape.
-    Reconstruct(&'a ImageBatch),
+    Reconstruct {
+        /// The images.
+        images: &'a ImageBatch,
+        /// What a conditional model is told of them.
+        conditions: &'a Conditions,
+    },
     /// Codes of images in unit range and of the model's shape.
-    Encode(&'a ImageBatch),
+    Encode {
+        /// The images.
+        images: &'a ImageBatch,
+        /// What a conditional model is told of them.
+        conditions: &'a Conditions,
+    },
     /// `frames` images from sample `from` to sample `to`, both included.
     Interpolate {
         /// Number of the first sample.
@@ -116,6 +231,20 @@ pub enum Request<'a> {
         /// How the end points are drawn.
         options: &'a SampleOptions,
     },
+    /// Clean versions of spoiled images in unit range and of the model's shape.
+    Denoise(&'a ImageBatch),
+    /// Images whose known pixels are kept and whose other pixels are drawn.
+    Inpaint {
+        /// The images, in unit range and of the model's shape; what stands in unknown pixels is
+        /// not looked at.
+        images: &'a ImageBatch,
+        /// Which pixels are known, `[n, height, width]`.
+        known: &'a [bool],
+        /// The number of each sample; a completion depends on image, mask, number and options only.
+        numbers: &'a [u64],
+        /// How they are drawn.
+        options: &'a SampleOptions,
+    },
 }
 
 impl Request<'_> {
@@ -123,9 +252,11 @@ impl Request<'_> {
     pub fn task(&self) -> Task {
         match self {
             Request::Generate { .. } => Task::Generate,
-            Request::Reconstruct(_) => Task::Reconstruct,
-            Request::Encode(_) => Task::Encode,
+            Request::Reconstruct { .. } => Task::Reconstruct,
+            Request::Encode { .. } => Task::Encode,
             Request::Interpolate { .. } => Task::Interpolate,
+            Request::Denoise(_) => Task::Denoise,
+            Request::Inpaint { .. } => Task::Inpaint,
         }
     }
 }
@@ -154,6 +285,28 @@ impl Answer {
             Answer::Codes(_) => Err(Error::Failed(
                 "the model answered with codes, not images".into(),
             )),
+        }
+    }
+}
+
+/// What a family knows of the probability of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Likelihood {
+    /// A lower bound by importance samples of a code, tighter with more of them.
+    ImportanceWeighted,
+    /// A lower bound by the variational chain of a diffusion; draws average its noise.
+    Variational,
+    /// The probability itself; there is nothing to draw.
+    Exact,
+}
+
+impl Likelihood {
+    /// The end of a protocol's name, such as `iwae5000`.
+    pub fn protocol(self, draws: usize) -> String {
+        match self {
+            Self::ImportanceWeighted => format!("iwae{draws}"),
+            Self::Variational => format!("vlb{draws}"),
+            Self::Exact => "exact".to_owned(),
         }
     }
 }
@@ -198,15 +351,26 @@ pub trait Pipeline: Send {
         ))
     }
 
-    /// A lower bound of the log-likelihood of each image in nats, by `draws` importance
-    /// samples, where the family defines one.
+    /// What [`Pipeline::log_likelihood`] gives, where the family defines it.
+    fn likelihood(&self) -> Option<Likelihood> {
+        None
+    }
+
+    /// The log-likelihood of each image in nats, exact or a lower bound as
+    /// [`Pipeline::likelihood`] says; a bound is taken over `draws` draws.
     ///
     /// # Errors
-    /// [`Error::Settings`] where the family has no such bound.
-    fn log_likelihood(&self, _images: &ImageBatch, _draws: usize, _seed: u64) -> Result<Vec<f64>> {
+    /// [`Error::Settings`] where the family has none, or needs labels and is given none.
+    fn log_likelihood(
+        &self,
+        _images: &ImageBatch,
+        _conditions: &Conditions,
+        _draws: usize,
+        _seed: u64,
+    ) -> Result<Vec<f64>> {
         Err(Error::settings(
-            "this family has no likelihood bound",
-            "likelihoods are defined for the vae family",
+            "this family has no likelihood",
+            "likelihoods are defined for autoencoders with a prior, autoregressive models and diffusion",
         ))
     }
 }

@@ -5,6 +5,7 @@ pub mod health;
 mod plan;
 mod run;
 mod settings;
+mod solo;
 
 use burn::prelude::*;
 use vermeer_image::Range;
@@ -14,6 +15,7 @@ use crate::data::HostBatch;
 pub use plan::{Estimate, Plan};
 pub use run::{Outcome, Training};
 pub use settings::{DataSettings, Settings, Size, TrainSettings};
+pub use solo::{Draw, Objective, Solo};
 
 /// Named values of a step or a batch, the most important first.
 pub type Scalars = Vec<(&'static str, f64)>;

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
-use vermeer::task::{SampleOptions, Task, unsupported};
+use vermeer::task::{Task, unsupported};
 use vermeer::{Error, Result};
 use vermeer_image::grid;
 
 use crate::checkpoint::ModelArgs;
+use crate::choice::ChoiceArgs;
 use crate::generation::{Sheet, interpolate};
 use crate::outputs::Outputs;
 use crate::terminal::Terminal;
@@ -37,12 +38,8 @@ pub(crate) struct Args {
     /// Seed of the latents.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Sampler of a diffusion model; one without fresh noise.
-    #[arg(long)]
-    sampler: Option<String>,
-    /// Steps of an iterative sampler.
-    #[arg(long)]
-    steps: Option<usize>,
+    #[command(flatten)]
+    choice: ChoiceArgs,
     /// File to write: .gif, .apng, or .png for all images side by side. When absent,
     /// `outputs/interpolation.gif` in the run.
     #[arg(short, long, alias = "output", value_name = "FILE")]
@@ -97,12 +94,7 @@ impl Args {
                 model.pipeline.tasks(),
             ));
         }
-        let options = SampleOptions {
-            seed: self.seed,
-            sampler: self.sampler.clone(),
-            steps: self.steps,
-            ..SampleOptions::default()
-        };
+        let options = self.choice.options(self.seed, &model.usage.spec)?;
         let progress = terminal.progress("frames");
         let frames = interpolate(
             &model,

@@ -1,19 +1,18 @@
 //! `vermeer reconstruct`: what a model makes of given images.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
-use burn::tensor::{Tensor, TensorData};
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
-use vermeer::data::folder::is_image;
-use vermeer::data::{self, OpenOptions, Source, Split};
+use vermeer::data::Split;
 use vermeer::task::{Request, Task, unsupported};
 use vermeer::{Error, Result};
-use vermeer_image::{Image, ImageBatch, Limits, Range, decode_file, encode_png, grid};
+use vermeer_image::{encode_png, grid};
 
 use crate::checkpoint::ModelArgs;
+use crate::choice::class;
+use crate::inputs::{Inputs, host};
 use crate::outputs::Outputs;
 use crate::stop;
 use crate::terminal::Terminal;
@@ -40,6 +39,10 @@ pub(crate) struct Args {
     /// Pictures, folders, or any other data set that can be trained on.
     #[arg(required = true)]
     input: Vec<String>,
+    /// Class of every image, by name or index, for a conditional model; labelled images bring
+    /// their own.
+    #[arg(long, value_name = "NAME|INDEX")]
+    class: Option<String>,
     /// Folder for the reconstructions.
     #[arg(short, long, alias = "output", value_name = "DIR")]
     out: PathBuf,
@@ -54,60 +57,12 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Where images come from.
-enum Input {
-    Picture(PathBuf),
-    Set(Arc<dyn Source>),
-}
-
-impl Input {
-    fn open(word: &str) -> Result<Self> {
-        let path = Path::new(word);
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if path.is_file() && is_image(&name) {
-            return Ok(Self::Picture(path.to_path_buf()));
-        }
-        let options = OpenOptions {
-            split: Split::All,
-            ..OpenOptions::default()
-        };
-        Ok(Self::Set(data::open(word, &options)?))
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Picture(_) => 1,
-            Self::Set(source) => source.len(),
-        }
-    }
-
-    /// An image and its name.
-    fn get(&self, index: usize) -> Result<(Image, String)> {
-        match self {
-            Self::Picture(path) => Ok((
-                decode_file(path, &Limits::cli())?.image,
-                path.display().to_string(),
-            )),
-            Self::Set(source) => source.get(index).map(|sample| (sample.image, sample.name)),
-        }
-    }
-}
-
 impl Args {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<()> {
-        let inputs: Vec<Input> = self
-            .input
-            .iter()
-            .map(|word| Input::open(word))
-            .collect::<Result<_>>()?;
-        let places: Vec<(&Input, usize)> = inputs
-            .iter()
-            .flat_map(|input| (0..input.len()).map(move |index| (input, index)))
-            .take(self.limit.unwrap_or(usize::MAX))
-            .collect();
+        let inputs = Inputs::open(&self.input, Split::All, self.limit)?;
         let file = |number: usize| format!("{number:06}.png");
         let mut names = vec!["pairs.png".to_owned()];
-        names.extend((0..places.len()).map(file));
+        names.extend((0..inputs.len()).map(file));
         let outputs = Outputs::new(&self.out, names, self.overwrite)?;
         let model = self.model.open(terminal)?;
         if !model.pipeline.tasks().contains(&Task::Reconstruct) {
@@ -119,41 +74,40 @@ impl Args {
         }
         let device = self.model.device()?;
         let [channels, height, width] = model.pipeline.shape();
+        let known = &model.usage.spec.classes;
+        let class = self.class.as_deref().map(|word| class(word, known));
+        let class = class.transpose()?;
 
         let stop = stop::flag()?;
         let progress = terminal.progress("images");
-        let mut errors: Vec<(String, f64)> = Vec::with_capacity(places.len());
+        let mut errors: Vec<(String, f64)> = Vec::with_capacity(inputs.len());
         let mut pairs = Vec::new();
-        for part in places.chunks(BATCH) {
+        for first in (0..inputs.len()).step_by(BATCH) {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Failed("interrupted; nothing was written".into()));
             }
-            let mut values = Vec::with_capacity(part.len() * channels * height * width);
-            let mut titles = Vec::with_capacity(part.len());
-            for (input, index) in part {
-                let (image, name) = input.get(*index)?;
-                values.extend(model.usage.preprocess.apply(&image)?);
-                titles.push(name);
-            }
-            let shape = [part.len(), channels, height, width];
-            let tensor = Tensor::<4>::from_data(TensorData::new(values.clone(), shape), &device);
-            let given = ImageBatch::new(tensor, Range::Unit)?;
+            let part = first..(first + BATCH).min(inputs.len());
+            let given = inputs.prepare(part, &model, class, &device)?;
+            let request = Request::Reconstruct {
+                images: &given.images,
+                conditions: &given.conditions,
+            };
             let made = model
                 .pipeline
-                .answer(&Request::Reconstruct(&given), &mut |_, _| ())?
+                .answer(&request, &mut |_, _| ())?
                 .into_images()?;
-            let pictures = given.to_images()?.into_iter().zip(made.to_images()?);
+            let pictures = given.images.to_images()?.into_iter().zip(made.to_images()?);
             let made = host(&made)?;
             let size = channels * height * width;
-            let planes = values.chunks_exact(size).zip(made.chunks_exact(size));
-            for (((before, after), (x, y)), title) in pictures.zip(planes).zip(titles) {
+            let planes = given.values.chunks_exact(size).zip(made.chunks_exact(size));
+            for (((before, after), (x, y)), title) in pictures.zip(planes).zip(given.names) {
                 outputs.write(&file(errors.len()), &encode_png(&after)?)?;
                 errors.push((title, mean_squared_error(x, y)));
                 if pairs.len() < 2 * PAIRS {
                     pairs.extend([before, after]);
                 }
             }
-            progress.at(errors.len(), places.len());
+            progress.at(errors.len(), inputs.len());
         }
         drop(progress);
         let sheet = grid(&pairs, Some(8), 2, None)?;
@@ -182,13 +136,6 @@ impl Args {
             errors.len()
         ))
     }
-}
-
-/// The values of a batch, row by row.
-fn host(images: &ImageBatch) -> Result<Vec<f32>> {
-    let data = images.tensor().clone().into_data();
-    data.try_into_vec_as()
-        .map_err(|error| Error::Failed(format!("the images cannot be read back: {error:?}")))
 }
 
 fn mean_squared_error(x: &[f32], y: &[f32]) -> f64 {

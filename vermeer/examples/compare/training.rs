@@ -65,6 +65,7 @@ fn spec([channels, height, width]: [usize; 3]) -> DataSpec {
         height,
         width,
         classes: vec![],
+        attributes: vec![],
     }
 }
 
@@ -110,6 +111,7 @@ fn step(
             step,
             images: images.clone(),
             labels: None,
+            attributes: None,
             batch,
             shape,
         };

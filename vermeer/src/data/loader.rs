@@ -33,6 +33,8 @@ pub struct HostBatch {
     pub images: Vec<f32>,
     /// The labels `[B]`, where every image has one.
     pub labels: Option<Vec<u32>>,
+    /// The attributes `[B, A]`, where the source has some.
+    pub attributes: Option<Vec<f32>>,
     /// The number of images B.
     pub batch: usize,
     /// Channels, height, width.
@@ -155,6 +157,7 @@ impl Feed {
         let shape = self.images.shape();
         let mut images = Vec::with_capacity(self.batch * shape.iter().product::<usize>());
         let mut labels = Vec::with_capacity(self.batch);
+        let mut attributes = Vec::new();
         let first = step * self.batch as u64;
         let mut epoch = first / size;
         let mut order = self.order(epoch);
@@ -166,13 +169,15 @@ impl Feed {
             let index = order[(number % size) as usize] as usize;
             let mirror =
                 self.images.flips() && stream(self.seed, Purpose::Flip, 0, number).uniform() < 0.5;
-            self.images.append(index, mirror, &mut images)?;
+            self.images
+                .append(index, mirror, &mut images, &mut attributes)?;
             labels.extend(self.images.label(index));
         }
         Ok(HostBatch {
             step,
             images,
             labels: (labels.len() == self.batch).then_some(labels),
+            attributes: (!attributes.is_empty()).then_some(attributes),
             batch: self.batch,
             shape,
         })
@@ -230,8 +235,12 @@ impl Iterator for Epoch {
         self.step += 1;
         let mut images = Vec::new();
         let mut labels = Vec::new();
+        let mut attributes = Vec::new();
         for index in start..end {
-            if let Err(error) = self.images.append(index, false, &mut images) {
+            let read = self
+                .images
+                .append(index, false, &mut images, &mut attributes);
+            if let Err(error) = read {
                 return Some(Err(error));
             }
             labels.extend(self.images.label(index));
@@ -240,6 +249,7 @@ impl Iterator for Epoch {
             step,
             images,
             labels: (labels.len() == end - start).then_some(labels),
+            attributes: (!attributes.is_empty()).then_some(attributes),
             batch: end - start,
             shape: self.images.shape(),
         }))

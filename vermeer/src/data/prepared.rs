@@ -19,8 +19,14 @@ pub(super) struct Prepared {
     left: AtomicUsize,
 }
 
-/// One image, `[C, H, W]`.
-enum Kept {
+/// One image with its attributes.
+struct Kept {
+    pixels: Kind,
+    attributes: Box<[f32]>,
+}
+
+/// Pixels `[C, H, W]`.
+enum Kind {
     /// Its bytes, where dividing them by 255 gives the floats exactly.
     Bytes(Box<[u8]>),
     Floats(Box<[f32]>),
@@ -67,21 +73,33 @@ impl Prepared {
         self.source.label(index)
     }
 
-    /// Appends an image in the unit range `[C, H, W]`, mirrored if so asked.
+    /// Appends an image in the unit range `[C, H, W]`, mirrored if so asked, and its attributes.
     ///
     /// # Errors
     /// What [`Source::get`] and [`Preprocess::apply`] return, with the name of the image.
-    pub(super) fn append(&self, index: usize, mirror: bool, out: &mut Vec<f32>) -> Result<()> {
+    pub(super) fn append(
+        &self,
+        index: usize,
+        mirror: bool,
+        out: &mut Vec<f32>,
+        attributes: &mut Vec<f32>,
+    ) -> Result<()> {
         let start = out.len();
         match self.kept.get(index).and_then(OnceLock::get) {
-            Some(Kept::Bytes(bytes)) => {
-                out.extend(bytes.iter().map(|byte| f32::from(*byte) / 255.0));
+            Some(kept) => {
+                match &kept.pixels {
+                    Kind::Bytes(bytes) => {
+                        out.extend(bytes.iter().map(|byte| f32::from(*byte) / 255.0));
+                    }
+                    Kind::Floats(values) => out.extend_from_slice(values),
+                }
+                attributes.extend_from_slice(&kept.attributes);
             }
-            Some(Kept::Floats(values)) => out.extend_from_slice(values),
             None => {
-                let unit = self.make(index)?;
+                let (unit, own) = self.make(index)?;
                 out.extend_from_slice(&unit);
-                self.keep(index, unit);
+                attributes.extend_from_slice(&own);
+                self.keep(index, unit, own);
             }
         }
         if mirror {
@@ -92,9 +110,10 @@ impl Prepared {
         Ok(())
     }
 
-    fn make(&self, index: usize) -> Result<Vec<f32>> {
+    fn make(&self, index: usize) -> Result<(Vec<f32>, Vec<f32>)> {
         let sample = self.source.get(index)?;
-        self.preprocess
+        let unit = self
+            .preprocess
             .apply(&sample.image)
             .map_err(|error| match error {
                 Error::Image(ImageError::Shape(reason)) => Error::data(
@@ -103,23 +122,29 @@ impl Prepared {
                     "run `vermeer data inspect`, which lists every image that does not fit",
                 ),
                 other => other,
-            })
+            })?;
+        Ok((unit, sample.attributes))
     }
 
-    fn keep(&self, index: usize, unit: Vec<f32>) {
+    fn keep(&self, index: usize, unit: Vec<f32>, attributes: Vec<f32>) {
         let Some(cell) = self.kept.get(index) else {
             return;
         };
         let bytes: Option<Box<[u8]>> = unit.iter().map(|value| exact_byte(*value)).collect();
-        let (kept, size) = match bytes {
+        let (pixels, size) = match bytes {
             Some(bytes) => {
                 let size = bytes.len();
-                (Kept::Bytes(bytes), size)
+                (Kind::Bytes(bytes), size)
             }
             None => {
                 let size = size_of_val(&unit[..]);
-                (Kept::Floats(unit.into_boxed_slice()), size)
+                (Kind::Floats(unit.into_boxed_slice()), size)
             }
+        };
+        let size = size + size_of_val(&attributes[..]);
+        let kept = Kept {
+            pixels,
+            attributes: attributes.into_boxed_slice(),
         };
         let take = |left: usize| left.checked_sub(size);
         let taken = self
@@ -172,7 +197,7 @@ mod tests {
             Ok(Sample {
                 image: Image::new(3, 1, 1, pixels)?,
                 label: None,
-                attributes: vec![],
+                attributes: vec![index as f32],
                 name: format!("image {index}"),
             })
         }
@@ -207,19 +232,22 @@ mod tests {
 
     #[test]
     fn images_are_read_once_as_far_as_the_budget_goes() {
-        // Three bytes for each 8-bit image, twelve for each 16-bit image.
+        // Three bytes for each 8-bit image, twelve for each 16-bit image, four for its attribute.
         for (deep, budget, reads) in [
-            (false, 6, 2),
-            (false, 5, 3),
+            (false, 14, 2),
+            (false, 13, 3),
             (false, 0, 4),
-            (true, 24, 2),
-            (true, 23, 3),
+            (true, 32, 2),
+            (true, 31, 3),
         ] {
             let (source, prepared) = prepared(deep, budget);
-            let mut out = Vec::new();
+            let (mut out, mut attributes) = (Vec::new(), Vec::new());
             for index in [0, 1, 0, 1] {
-                prepared.append(index, index == 1, &mut out).unwrap();
+                prepared
+                    .append(index, index == 1, &mut out, &mut attributes)
+                    .unwrap();
             }
+            assert_eq!(attributes, [0.0, 1.0, 0.0, 1.0]);
             let least = if deep { 1.0 / 65535.0 } else { 1.0 / 255.0 };
             assert_eq!(out[0], least);
             assert_eq!(out[..6], out[6..]);
@@ -231,7 +259,9 @@ mod tests {
     #[test]
     fn an_image_that_does_not_fit_is_named() {
         let (_, prepared) = prepared(false, 100);
-        let error = prepared.append(2, false, &mut Vec::new()).unwrap_err();
+        let error = prepared
+            .append(2, false, &mut Vec::new(), &mut Vec::new())
+            .unwrap_err();
         assert!(error.to_string().contains("image 2"), "{error}");
         assert_eq!(error.exit_code(), 4);
     }

@@ -5,8 +5,7 @@
 //! | `.npz` | `mu` \[d\], `sigma` \[d, d\] in double precision; Vermeer adds `n` and `network` | pytorch-fid, TTUR, EDM |
 //! | `.stats` | count, mean and squared deviations (safetensors), so that shards add up exactly, and the passport of what was read | Vermeer |
 
-use std::collections::BTreeMap;
-use std::io::{Cursor, Write};
+use std::io::Cursor;
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -14,7 +13,7 @@ use vermeer_image::metrics::Moments;
 use vermeer_image::write_atomic;
 
 use super::passport::Side;
-use crate::data::npz_doubles;
+use crate::data::{NpzWriter, npz_doubles};
 use crate::{Error, Result};
 
 /// Statistics from a file.
@@ -179,41 +178,14 @@ fn stats(moments: &Moments, side: &Side, network: &str) -> Result<Vec<u8>> {
 
 fn npz(moments: &Moments, network: &str) -> Result<Vec<u8>> {
     let d = moments.dims();
-    let count = moments.len() as f64;
-    let arrays: BTreeMap<&str, (String, Vec<f64>)> = [
-        ("mu", (format!("({d},)"), moments.mean().to_vec())),
-        ("sigma", (format!("({d}, {d})"), moments.covariance()?)),
-        ("n", ("()".to_owned(), vec![count])),
-    ]
-    .into();
-    let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    // A fixed date makes equal statistics equal files.
-    let options = zip::write::SimpleFileOptions::default()
-        .compression_method(zip::CompressionMethod::Stored)
-        .last_modified_time(zip::DateTime::default());
-    let failed = |error: String| Error::Failed(format!("an npz cannot be written: {error}"));
-    let mut put = |name: &str, bytes: Vec<u8>| -> Result<()> {
-        archive
-            .start_file(format!("{name}.npy"), options)
-            .map_err(|error| failed(error.to_string()))?;
-        archive
-            .write_all(&bytes)
-            .map_err(|error| failed(error.to_string()))
-    };
-    for (name, (shape, values)) in arrays {
-        let data: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        put(name, crate::data::npy_bytes("'<f8'", &shape, &data))?;
-    }
+    let mut file = NpzWriter::new(Cursor::new(Vec::new()));
+    file.doubles("mu", &[d], moments.mean())?;
+    file.doubles("n", &[], &[moments.len() as f64])?;
+    file.doubles("sigma", &[d, d], &moments.covariance()?)?;
     // The network's identity as UTF-8 bytes, which other tools do not look at.
-    let shape = format!("({},)", network.len());
-    put(
-        "network",
-        crate::data::npy_bytes("'|u1'", &shape, network.as_bytes()),
-    )?;
-    let finished = archive
-        .finish()
-        .map_err(|error| failed(error.to_string()))?;
-    Ok(finished.into_inner())
+    file.start("network", "|u1", &[network.len()])?;
+    file.append(network.as_bytes())?;
+    Ok(file.finish()?.into_inner())
 }
 
 fn ending(path: &Path) -> String {

@@ -292,6 +292,9 @@ impl RunImages {
         let SampleOptions {
             seed,
             class,
+            attributes,
+            truncation,
+            temperature,
             steps,
             sampler,
             guidance,
@@ -304,6 +307,14 @@ impl RunImages {
             }
         };
         add("class", class.map(|class| class.to_string()));
+        let named = |(name, value): &(String, f32)| format!("{name}={value}");
+        let attributes: Vec<String> = attributes.iter().map(named).collect();
+        add(
+            "attributes",
+            (!attributes.is_empty()).then(|| attributes.join(" ")),
+        );
+        add("truncation", truncation.map(|psi| psi.to_string()));
+        add("temperature", temperature.map(|t| t.to_string()));
         add("sampler", sampler.clone());
         add("steps", steps.map(|steps| steps.to_string()));
         add("guidance", guidance.map(|guidance| guidance.to_string()));

@@ -483,6 +483,7 @@ impl Family for Dcgan {
             height: 28,
             width: 28,
             classes: vec![],
+            attributes: vec![],
         };
         let blank = Init::blank(&Device::flex());
         let rename = |table: &'static [(&'static str, &'static str)]| {
@@ -551,6 +552,7 @@ impl Family for Dcgan {
                 height: 32,
                 width: 32,
                 classes: vec![],
+                attributes: vec![],
             },
         )
     }
@@ -860,7 +862,7 @@ impl Pipeline for DcganPipeline {
         };
         match request {
             Request::Generate { numbers, options } => {
-                options.seed_only(Dcgan::INFO.id)?;
+                options.only(Dcgan::INFO.id, &[])?;
                 let mut done = 0;
                 let x = in_blocks(numbers, |block| {
                     done += block.len();
@@ -876,15 +878,13 @@ impl Pipeline for DcganPipeline {
                 frames,
                 options,
             } => {
-                options.seed_only(Dcgan::INFO.id)?;
+                options.only(Dcgan::INFO.id, &[])?;
                 let path = crate::nn::slerp(z(&[*from, *to], options.seed), *frames);
                 signed(rows_in_blocks(path, |z| {
                     Ok(self.generator.forward(z, Mode::Use))
                 })?)
             }
-            Request::Reconstruct(_) | Request::Encode(_) => {
-                Err(unsupported("dcgan", request.task(), self.tasks()))
-            }
+            _ => Err(unsupported("dcgan", request.task(), self.tasks())),
         }
     }
 
@@ -898,7 +898,7 @@ impl Pipeline for DcganPipeline {
         numbers: &[u64],
         options: &SampleOptions,
     ) -> Result<ImageBatch> {
-        options.seed_only(Dcgan::INFO.id)?;
+        options.only(Dcgan::INFO.id, &[])?;
         let z = of_latents(latents, [numbers.len(), self.latent], &self.device)?;
         let x = rows_in_blocks(z, |z| Ok(self.generator.forward(z, Mode::Use)))?;
         Ok(ImageBatch::new(x, Range::Signed)?.to_range(Range::Unit))

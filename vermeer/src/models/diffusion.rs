@@ -432,6 +432,7 @@ impl Family for Diffusion {
             height: 28,
             width: 28,
             classes: vec![],
+            attributes: vec![],
         };
         let blank = config.init(&spec, &Init::blank(&Device::flex()));
         let weights = crate::import::from_pytorch(&blank, tensors, PulferNet::published_name)?;
@@ -457,6 +458,7 @@ impl Family for Diffusion {
                 height: 12,
                 width: 8,
                 classes,
+                attributes: vec![],
             },
         )
     }
@@ -815,9 +817,7 @@ impl Pipeline for DiffusionPipeline {
                 })?;
                 Ok(Answer::Images(self.finish(x)?))
             }
-            Request::Reconstruct(_) | Request::Encode(_) => {
-                Err(unsupported("diffusion", request.task(), self.tasks()))
-            }
+            _ => Err(unsupported("diffusion", request.task(), self.tasks())),
         }
     }
 

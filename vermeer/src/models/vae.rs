@@ -31,8 +31,8 @@ use crate::registry::{
 };
 use crate::run::TensorMap;
 use crate::task::{
-    Answer, Pipeline, Progress, Request, SampleOptions, TASKS, Task, in_blocks, of_latents,
-    rows_in_blocks,
+    self, Answer, Conditions, Pipeline, Progress, Request, SampleOptions, Task, in_blocks,
+    of_latents, rows_in_blocks, unsupported,
 };
 use crate::train::health::{Health, Limit};
 use crate::train::{Scalars, images_to_device};
@@ -340,7 +340,12 @@ impl Family for Vae {
         paper: "Kingma and Welling, Auto-Encoding Variational Bayes, 2014",
         summary: "fast and stable; codes to work with and a likelihood bound, but soft images",
         sizes: "any height and width divisible by 4 (any at all with network = \"mlp\")",
-        tasks: TASKS,
+        tasks: &[
+            Task::Generate,
+            Task::Reconstruct,
+            Task::Encode,
+            Task::Interpolate,
+        ],
     };
 
     const TRAIN: TrainDefaults = TrainDefaults {
@@ -466,6 +471,7 @@ impl Family for Vae {
             height: side,
             width: pixels / side.max(1),
             classes: vec![],
+            attributes: vec![],
         };
         let blank = config.init(&spec, &Init::blank(&Device::flex()));
         let foreign = |name: &str| {
@@ -501,6 +507,7 @@ impl Family for Vae {
                 height: 12,
                 width: 8,
                 classes: vec![],
+                attributes: vec![],
             },
         )
     }
@@ -701,7 +708,7 @@ impl Pipeline for VaePipeline {
         let unit = |x: Tensor<4>| Ok(Answer::Images(ImageBatch::new(x, Range::Unit)?));
         match request {
             Request::Generate { numbers, options } => {
-                options.seed_only(Vae::INFO.id)?;
+                options.only(Vae::INFO.id, &[])?;
                 let mut done = 0;
                 let x = in_blocks(numbers, |block| {
                     done += block.len();
@@ -711,13 +718,13 @@ impl Pipeline for VaePipeline {
                 })?;
                 unit(x)
             }
-            Request::Reconstruct(images) => {
+            Request::Reconstruct { images, .. } => {
                 let x = self.checked(images)?;
                 unit(rows_in_blocks(x, |x| {
                     Ok(self.net.expected(self.net.encode(x).0))
                 })?)
             }
-            Request::Encode(images) => {
+            Request::Encode { images, .. } => {
                 let mu = rows_in_blocks(self.checked(images)?, |x| Ok(self.net.encode(x).0))?;
                 let latent = self.net.config.latent;
                 Ok(Answer::Codes(
@@ -733,11 +740,12 @@ impl Pipeline for VaePipeline {
                 frames,
                 options,
             } => {
-                options.seed_only(Vae::INFO.id)?;
+                options.only(Vae::INFO.id, &[])?;
                 let ends = self.latents(&[*from, *to], options.seed);
                 let path = crate::nn::slerp(ends, *frames);
                 unit(rows_in_blocks(path, |z| Ok(self.net.expected(z)))?)
             }
+            _ => Err(unsupported(Vae::INFO.id, request.task(), self.tasks())),
         }
     }
 
@@ -751,14 +759,24 @@ impl Pipeline for VaePipeline {
         numbers: &[u64],
         options: &SampleOptions,
     ) -> Result<ImageBatch> {
-        options.seed_only(Vae::INFO.id)?;
+        options.only(Vae::INFO.id, &[])?;
         let size = [numbers.len(), self.net.config.latent];
         let z = of_latents(latents, size, &self.device)?;
         let x = rows_in_blocks(z, |z| Ok(self.net.expected(z)))?;
         Ok(ImageBatch::new(x, Range::Unit)?)
     }
 
-    fn log_likelihood(&self, images: &ImageBatch, draws: usize, seed: u64) -> Result<Vec<f64>> {
+    fn likelihood(&self) -> Option<task::Likelihood> {
+        Some(task::Likelihood::ImportanceWeighted)
+    }
+
+    fn log_likelihood(
+        &self,
+        images: &ImageBatch,
+        _conditions: &Conditions,
+        draws: usize,
+        seed: u64,
+    ) -> Result<Vec<f64>> {
         let x = self.checked(images)?;
         let [n, latent] = [x.dims()[0], self.net.config.latent];
         let (mu, log_var) = self.net.encode(x.clone());

@@ -154,6 +154,7 @@ mod tests {
             step: 0,
             images: images(40, 0.0),
             labels: None,
+            attributes: None,
             batch: 40,
             shape: [1, side, side],
         };

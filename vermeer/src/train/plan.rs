@@ -166,6 +166,7 @@ impl Plan {
             height: size.0,
             width: size.1,
             classes: train.describe().classes.clone(),
+            attributes: train.describe().attributes.clone(),
         };
         family.check(&settings.model, &spec)?;
         let told = settings

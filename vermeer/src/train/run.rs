@@ -17,7 +17,7 @@ use crate::registry::{Step, TrainState, Trainer};
 use crate::run::{
     Checkpoint, EventWriter, MetricsWriter, RunDir, RunLock, RunRecord, RunStatus, TensorMap,
 };
-use crate::task::{BLOCK, Request, SampleOptions, Task};
+use crate::task::{BLOCK, Conditions, Request, SampleOptions, Task};
 use crate::{Error, Result};
 
 /// How a training run ended.
@@ -483,8 +483,16 @@ impl Training {
             let x =
                 super::images_to_device(batch, Range::Unit, &self.plan.device).narrow(0, 0, shown);
             let real = ImageBatch::new(x, Range::Unit)?;
+            let mut conditions = Conditions::of(batch);
+            conditions.keep(shown, batch.batch);
             let again = pipeline
-                .answer(&Request::Reconstruct(&real), &mut |_, _| ())?
+                .answer(
+                    &Request::Reconstruct {
+                        images: &real,
+                        conditions: &conditions,
+                    },
+                    &mut |_, _| (),
+                )?
                 .into_images()?;
             let pairs: Vec<_> = real
                 .to_images()?

@@ -12,7 +12,7 @@ use vermeer::image::{ImageBatch, Range};
 use vermeer::optim::AdamConfig;
 use vermeer::registry::{AnyFamily, DataSpec, FAMILIES, Step, TrainState, Trainer, TrainerContext};
 use vermeer::run::TensorMap;
-use vermeer::task::{Answer, Pipeline, Request, SampleOptions, TASKS, Task};
+use vermeer::task::{Answer, Conditions, Pipeline, Request, SampleOptions, TASKS, Task};
 use vermeer::train::Scalars;
 use vermeer::{Error, device};
 
@@ -95,6 +95,7 @@ impl Subject {
             step,
             images,
             labels,
+            attributes: None,
             batch: IMAGES,
             shape: self.spec.shape(),
         }
@@ -169,17 +170,37 @@ fn ask(pipeline: &dyn Pipeline, request: &Request) -> Result<Answer, Error> {
     pipeline.answer(request, &mut |_, _| ())
 }
 
-fn generate(pipeline: &dyn Pipeline, numbers: &[u64]) -> Tensor<4> {
+/// The samples with these numbers; of a family that makes none, as many reconstructions.
+fn made(subject: &Subject, pipeline: &dyn Pipeline, numbers: &[u64]) -> Tensor<4> {
     let options = SampleOptions::default();
-    let answer = ask(
-        pipeline,
-        &Request::Generate {
+    if pipeline.tasks().contains(&Task::Generate) {
+        let request = Request::Generate {
             numbers,
             options: &options,
-        },
-    )
-    .unwrap();
-    answer.into_images().unwrap().into_tensor()
+        };
+        return ask(pipeline, &request)
+            .unwrap()
+            .into_images()
+            .unwrap()
+            .into_tensor();
+    }
+    let rows: Vec<Tensor<4>> = numbers
+        .iter()
+        .map(|number| {
+            let images = subject.images().into_tensor();
+            images.narrow(0, *number as usize % IMAGES, 1)
+        })
+        .collect();
+    let images = ImageBatch::new(Tensor::cat(rows, 0), Range::Unit).unwrap();
+    let request = Request::Reconstruct {
+        images: &images,
+        conditions: &Conditions::default(),
+    };
+    ask(pipeline, &request)
+        .unwrap()
+        .into_images()
+        .unwrap()
+        .into_tensor()
 }
 
 #[test]
@@ -288,6 +309,7 @@ fn health_is_told_of_any_number_of_images() {
             let batch = HostBatch {
                 images: whole.images[..count * size].to_vec(),
                 labels: whole.labels.as_ref().map(|l| l[..count].to_vec()),
+                attributes: None,
                 batch: count,
                 ..whole.clone()
             };
@@ -442,13 +464,22 @@ fn compare(subject: &Subject, what: &str, ours: &TrainState, other: &TrainState)
     );
 }
 
+/// The upper half of each image known, `[IMAGES, height, width]`.
+fn top_half(height: usize, width: usize) -> Vec<bool> {
+    (0..IMAGES * height * width)
+        .map(|pixel| 2 * (pixel / width % height) < height)
+        .collect()
+}
+
 #[test]
 fn declared_tasks_are_answered_and_others_refused() {
     let options = SampleOptions::default();
     for subject in Subject::all() {
         let (id, images) = (subject.id(), subject.images());
+        let conditions = Conditions::of(&subject.batch(0));
         let pipeline = subject.trainer(0.0).pipeline().unwrap();
         let [channels, height, width] = subject.spec.shape();
+        let known = top_half(height, width);
         assert_eq!(pipeline.shape(), subject.spec.shape(), "{id}");
         assert_eq!(pipeline.tasks(), subject.family.info().tasks, "{id}");
         for task in TASKS {
@@ -460,8 +491,30 @@ fn declared_tasks_are_answered_and_others_refused() {
                     },
                     3,
                 ),
-                Task::Reconstruct => (Request::Reconstruct(&images), IMAGES),
-                Task::Encode => (Request::Encode(&images), IMAGES),
+                Task::Reconstruct => (
+                    Request::Reconstruct {
+                        images: &images,
+                        conditions: &conditions,
+                    },
+                    IMAGES,
+                ),
+                Task::Encode => (
+                    Request::Encode {
+                        images: &images,
+                        conditions: &conditions,
+                    },
+                    IMAGES,
+                ),
+                Task::Denoise => (Request::Denoise(&images), IMAGES),
+                Task::Inpaint => (
+                    Request::Inpaint {
+                        images: &images,
+                        known: &known,
+                        numbers: &[0, 1, 2, 3],
+                        options: &options,
+                    },
+                    IMAGES,
+                ),
                 Task::Interpolate => (
                     Request::Interpolate {
                         from: 2,
@@ -495,6 +548,20 @@ fn declared_tasks_are_answered_and_others_refused() {
                         pixels.iter().all(|p| (0.0..=1.0).contains(p)),
                         "{id}, {name}"
                     );
+                    if *task == Task::Inpaint {
+                        let given = subject.batch(0).images;
+                        let at = |place: usize| {
+                            place / (channels * height * width) * height * width
+                                + place % (height * width)
+                        };
+                        let kept = |(place, (ours, theirs)): (usize, (&f32, &f32))| {
+                            !known[at(place)] || ours.to_bits() == theirs.to_bits()
+                        };
+                        assert!(
+                            pixels.iter().zip(&given).enumerate().all(kept),
+                            "{id}: a known pixel was changed"
+                        );
+                    }
                 }
                 Answer::Codes(codes) => {
                     assert_eq!(*task, Task::Encode, "{id} answers {name} with codes");
@@ -522,14 +589,14 @@ fn a_sample_does_not_depend_on_its_company_or_on_who_loaded_it() {
         let mut trainer = subject.trainer(100.0);
         subject.train(&mut *trainer, 0, 2);
         let pipeline = trainer.pipeline().unwrap();
-        let alone = generate(&*pipeline, &[17]);
-        let row = generate(&*pipeline, &numbers).narrow(0, 17, 1);
+        let alone = made(&subject, &*pipeline, &[17]);
+        let row = made(&subject, &*pipeline, &numbers).narrow(0, 17, 1);
         assert_equal(
             &format!("{id}, sample 17"),
             &values(alone.clone()),
             &values(row),
         );
-        let other = values(generate(&*pipeline, &[18]));
+        let other = values(made(&subject, &*pipeline, &[18]));
         assert!(
             other != values(alone.clone()),
             "{id}: samples 17 and 18 are the same"
@@ -546,7 +613,7 @@ fn a_sample_does_not_depend_on_its_company_or_on_who_loaded_it() {
             .family
             .pipeline(&subject.table, &subject.spec, &weights, &device())
             .unwrap();
-        let again = generate(&*loaded, &[17]);
+        let again = made(&subject, &*loaded, &[17]);
         assert_equal(
             &format!("{id}, sample 17 of the loaded model"),
             &values(again),

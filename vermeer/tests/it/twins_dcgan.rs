@@ -119,6 +119,7 @@ fn check(case: &str) {
         step: 0,
         images: unit,
         labels: None,
+        attributes: None,
         batch,
         shape: setting.spec.shape(),
     }];
@@ -204,6 +205,7 @@ impl Setting {
                 height: size,
                 width: size,
                 classes: vec![],
+                attributes: vec![],
             },
             twin,
         }

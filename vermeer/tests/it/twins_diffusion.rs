@@ -70,6 +70,7 @@ pub(crate) fn open(case: &str, device: &Device) -> (Twin, DiffusionConfig, Denoi
         height: 8,
         width: 8,
         classes: (0..classes).map(|class| class.to_string()).collect(),
+        attributes: vec![],
     };
     let blank = config.init(&spec, &Init::blank(device));
     let weights = from_pytorch(&blank, &twin.group("weights/"), str::to_owned).unwrap();

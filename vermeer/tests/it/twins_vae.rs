@@ -159,6 +159,7 @@ fn spec(twin: &Twin) -> DataSpec {
         height: twin.size("/model/image_height"),
         width: twin.size("/model/image_width"),
         classes: vec![],
+        attributes: vec![],
     }
 }
 

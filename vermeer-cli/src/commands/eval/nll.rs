@@ -7,6 +7,7 @@ use serde::Serialize;
 use vermeer::data::{self, OpenOptions, Source, Split};
 use vermeer::pipeline::Model;
 use vermeer::random::{Purpose, stream};
+use vermeer::task::{Conditions, Likelihood};
 use vermeer::{Error, Result};
 use vermeer_image::{ImageBatch, Range};
 
@@ -37,9 +38,9 @@ pub(crate) struct Args {
     /// Split of the data: train, validation, test or all.
     #[arg(long, default_value = "test")]
     split: Split,
-    /// Draws of the code per image.
-    #[arg(long, default_value_t = 5000, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
-    draws: usize,
+    /// Draws per image of a bound: of the code (5000 by default), or of a diffusion's noise (1).
+    #[arg(long, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    draws: Option<usize>,
     /// Use only the first images.
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     limit: Option<usize>,
@@ -84,7 +85,10 @@ struct Mean {
 #[derive(Serialize)]
 struct Measured {
     nll: Mean,
-    negative_elbo: Mean,
+    /// Where the value is a bound by importance samples: the bound of one draw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    negative_elbo: Option<Mean>,
+    bits_per_dim: f64,
     images: usize,
     dimensions: usize,
     data: String,
@@ -106,6 +110,22 @@ impl Args {
             ..OpenOptions::default()
         };
         let source = data::open(&self.data, &options)?;
+        let Some(likelihood) = model.pipeline.likelihood() else {
+            return Err(Error::settings(
+                format!("family {} has no likelihood", model.usage.family),
+                "likelihoods are defined for autoencoders with a prior, autoregressive models and diffusion",
+            ));
+        };
+        let draws = match (likelihood, self.draws) {
+            (Likelihood::Exact, Some(_)) => {
+                return Err(Error::settings(
+                    format!("family {} knows the likelihood itself", model.usage.family),
+                    "leave --draws out",
+                ));
+            }
+            (Likelihood::ImportanceWeighted, draws) => draws.unwrap_or(5000),
+            (Likelihood::Variational | Likelihood::Exact, draws) => draws.unwrap_or(1),
+        };
         let count = self
             .limit
             .map_or(source.len(), |limit| limit.min(source.len()));
@@ -113,17 +133,24 @@ impl Args {
         let progress = terminal.progress("images");
         let (mut bounds, mut elbos) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for first in (0..count).step_by(BATCH) {
-            let images = self.images(
-                &model,
-                source.as_ref(),
-                first..(first + BATCH).min(count),
-                binarise,
-                &device,
-            )?;
+            let numbers = first..(first + BATCH).min(count);
+            let labels = numbers.clone().map(|number| source.label(number)).collect();
+            let conditions = Conditions {
+                labels,
+                attributes: None,
+            };
+            let images = self.images(&model, source.as_ref(), numbers, binarise, &device)?;
             // Each batch draws its own codes.
             let seed = stream(self.seed, Purpose::Importance, u64::MAX, first as u64).bits();
-            elbos.extend(model.pipeline.log_likelihood(&images, 1, seed)?);
-            bounds.extend(model.pipeline.log_likelihood(&images, self.draws, seed)?);
+            let of = |draws: usize| {
+                model
+                    .pipeline
+                    .log_likelihood(&images, &conditions, draws, seed)
+            };
+            if likelihood == Likelihood::ImportanceWeighted {
+                elbos.extend(of(1)?);
+            }
+            bounds.extend(of(draws)?);
             progress.at(bounds.len(), count);
         }
         drop(progress);
@@ -134,8 +161,15 @@ impl Args {
         let pixels = binarise.word();
         let [channels, height, width] = model.pipeline.shape();
         let measured = Measured {
-            nll: mean(format!("nll_{pixels}_iwae{}", self.draws), &bounds),
-            negative_elbo: mean(format!("negative_elbo_{pixels}"), &elbos),
+            nll: mean(
+                format!("nll_{pixels}_{}", likelihood.protocol(draws)),
+                &bounds,
+            ),
+            negative_elbo: (!elbos.is_empty())
+                .then(|| mean(format!("negative_elbo_{pixels}"), &elbos)),
+            bits_per_dim: -bounds.iter().sum::<f64>()
+                / (bounds.len() * channels * height * width) as f64
+                / std::f64::consts::LN_2,
             images: count,
             dimensions: channels * height * width,
             data: source.describe().location.clone(),
@@ -143,7 +177,7 @@ impl Args {
             data_digest: source.digest()?,
             run: self.model.run()?.path().display().to_string(),
             step: model.step,
-            draws: self.draws,
+            draws,
             seed: self.seed,
             version: env!("CARGO_PKG_VERSION"),
         };
@@ -156,10 +190,13 @@ impl Args {
                 mean.name, mean.nats, mean.standard_error
             )
         };
+        let elbo = measured.negative_elbo.as_ref();
         terminal.result(&format!(
-            "{}\n{}\n{count} images of {} ({}), step {}, seed {}",
+            "{}\n{}{:<28} {:10.4}\n{count} images of {} ({}), step {}, seed {}",
             line(&measured.nll),
-            line(&measured.negative_elbo),
+            elbo.map(|mean| line(mean) + "\n").unwrap_or_default(),
+            "bits per dimension",
+            measured.bits_per_dim,
             measured.data,
             measured.split,
             measured.step,

@@ -8,6 +8,7 @@ use vermeer::task::SampleOptions;
 use vermeer::{Error, Result};
 
 use crate::checkpoint::which;
+use crate::choice::ChoiceArgs;
 use crate::terminal::Terminal;
 
 /// The heading of these arguments.
@@ -19,18 +20,8 @@ pub(super) struct SamplingArgs {
     /// Checkpoint to use: `latest`, `best` (lowest validation loss), or a step.
     #[arg(long, value_parser = which, value_name = "WHICH", help_heading = RUN)]
     checkpoint: Option<Which>,
-    /// Steps of an iterative sampler.
-    #[arg(long, help_heading = RUN)]
-    steps: Option<usize>,
-    /// Sampler: auto, ddpm, ddim, euler or heun, as the model's framework allows.
-    #[arg(long, help_heading = RUN)]
-    sampler: Option<String>,
-    /// Strength of classifier-free guidance; 0 is none.
-    #[arg(long, help_heading = RUN)]
-    guidance: Option<f32>,
-    /// Share of fresh noise in DDIM steps, from 0 to 1.
-    #[arg(long, help_heading = RUN)]
-    eta: Option<f32>,
+    #[command(flatten, next_help_heading = RUN)]
+    choice: ChoiceArgs,
 }
 
 impl SamplingArgs {
@@ -52,23 +43,20 @@ impl SamplingArgs {
             which: self.checkpoint.unwrap_or_default(),
             options: SampleOptions {
                 seed,
-                class: None,
-                steps: self.steps,
-                sampler: self.sampler.clone(),
-                guidance: self.guidance,
-                eta: self.eta,
+                ..SampleOptions::default()
             },
         };
-        let subject = open(location, split, count, &choice, device)?;
-        match &subject {
+        let mut subject = open(location, split, count, &choice, device)?;
+        match &mut subject {
             Subject::Run(run) => {
+                run.options = self.choice.options(seed, &run.model.usage.spec)?;
                 let warnings = &run.model.warnings;
                 warnings.iter().for_each(|warning| terminal.warn(warning));
             }
             _ if self.is_said() => {
                 return Err(Error::settings(
                     format!("{location} is no run, so nothing is sampled"),
-                    "leave out --checkpoint, --steps, --sampler, --guidance and --eta",
+                    "leave out --checkpoint and the options of samples",
                 ));
             }
             _ => {}
@@ -77,18 +65,7 @@ impl SamplingArgs {
     }
 
     fn is_said(&self) -> bool {
-        let Self {
-            checkpoint,
-            steps,
-            sampler,
-            guidance,
-            eta,
-        } = self;
-        checkpoint.is_some()
-            || steps.is_some()
-            || sampler.is_some()
-            || guidance.is_some()
-            || eta.is_some()
+        self.checkpoint.is_some() || self.choice.is_said()
     }
 }
 
