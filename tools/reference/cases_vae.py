@@ -1,12 +1,13 @@
-"""Fixtures of the `vae` family: five networks and likelihoods, and two variants of the optimizer."""
+"""Fixtures of the `vae` family: five networks and likelihoods, two variants of the optimizer, four of the bound."""
 
 import torch
 
 from fixture import Case, Draws, gradients, scalar, state
-from twin_vae import Vae
+from twin_vae import Vae, kl_of_numbers
 
 STEPS = 3
 SAMPLES = 5  # K of the importance-weighted bound
+FREE_BITS = 0.15  # two of the four code numbers of `vae-free-bits` have less KL, two more
 ADAM = {"algorithm": "adam", "lr": 1e-3, "betas": [0.9, 0.999], "eps": 1e-8}
 
 CONV = {"network": "conv", "image_height": 8, "image_width": 8, "width": 4, "hidden": 16, "latent": 4}
@@ -64,6 +65,51 @@ def build(name, settings, dtype):
     return out | state(model, "after3/")
 
 
+def kl_weight(settings):
+    """beta, reached from zero by a straight line over `warmup_images`, when `images` have been seen."""
+    warmup = settings.get("warmup_images", 0)
+    return settings["beta"] * (min(1.0, settings["images"] / warmup) if warmup else 1.0)
+
+
+def build_bound(name, settings, dtype):
+    """As `build`, for other objectives: several draws, free bits, an annealed weight."""
+    draws = Draws(name, dtype)
+    model = draws.fill(Vae(**settings["model"]))
+    shape = [settings["model"][k] for k in ("channels", "image_height", "image_width")]
+    rows, latent, count = settings["batch"], settings["model"]["latent"], settings.get("draws", 1)
+    x, weight = draws.bytes(rows, *shape), kl_weight(settings)
+    eps = [draws.normal(count, rows, latent) for _ in range(STEPS)]
+
+    def loss(noise):
+        if count > 1:
+            return -model.importance_weighted_bound(x, noise, weight=weight).mean()
+        return model.terms(x, noise[0], weight, free_bits=settings.get("free_bits", 0.0))["total"]
+
+    out = state(model, "weights/") | {"input/x": x} | {f"input/eps.{k}": e for k, e in enumerate(eps)}
+    with torch.no_grad():
+        terms = [model.terms(x, noise, weight) for noise in eps[0]]
+        out["output/mu"], out["output/log_var"] = terms[0]["mu"], terms[0]["log_var"]
+        out["output/kl_numbers"] = kl_of_numbers(terms[0]["mu"], terms[0]["log_var"]).mean(0)
+        out["loss/total"] = scalar(loss(eps[0]))
+        out["loss/reconstruction"] = scalar(torch.stack([t["reconstruction"] for t in terms]).mean())
+        out["loss/kl"] = scalar(terms[0]["kl"].mean())
+    optimizer = optimizer_for(model, settings["optimizer"])
+    for k in range(STEPS):
+        optimizer.zero_grad()
+        loss(eps[k]).backward()
+        if k == 0:
+            out |= gradients(model, "grad/")
+        optimizer.step()
+    return out | state(model, "after3/")
+
+
+def bound_case(name, model, **more):
+    name = f"vae-{name}"
+    model = {k: v for k, v in model.items() if v is not None}
+    settings = {"model": model, "beta": 1.0, "batch": 4, "optimizer": ADAM} | more
+    return Case(name, {"family": "vae", **settings}, lambda dtype: build_bound(name, settings, dtype))
+
+
 def case(name, model, beta, optimizer=ADAM, accumulate=1, batch=4):
     name = f"vae-{name}"
     model = {k: v for k, v in model.items() if v is not None}
@@ -76,3 +122,10 @@ def cases():
     clipped = {**ADAM, "algorithm": "adamw", "weight_decay": 0.01, "clip_norm": 0.5}
     yield case("adamw-clip", BERNOULLI, 1.0, optimizer=clipped)
     yield case("accumulation", BERNOULLI, 1.0, accumulate=2)
+    mlp = {**MODELS["mlp-bernoulli"][0], "activation": "tanh"}
+    yield bound_case("draws", mlp, draws=5)
+    # Not square and several draws: rows of one image must stay together. The weight is a quarter.
+    wide = MODELS["conv-gaussian-learned"][0]
+    yield bound_case("draws-annealed", wide, draws=3, warmup_images=400, images=100)
+    yield bound_case("annealed", BERNOULLI, beta=2.0, warmup_images=1000, images=250)
+    yield bound_case("free-bits", BERNOULLI, free_bits=FREE_BITS)

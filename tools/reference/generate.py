@@ -11,18 +11,43 @@ import sys
 
 import torch
 
+import cases_autoencoder
+import cases_bound
+import cases_cvae
+import cases_dae
 import cases_dcgan
 import cases_diffusion
+import cases_gated_pixel_cnn
+import cases_pixel_cnn
+import cases_pixel_cnn_pp
+import cases_pixel_rnn
 import cases_tables
 import cases_vae
+import cases_wavenet
 from fixture import FOLDER, differences, encode, render
 
+MODULES = (
+    cases_vae,
+    cases_dcgan,
+    cases_diffusion,
+    cases_tables,
+    cases_autoencoder,
+    cases_dae,
+    cases_pixel_cnn,
+    cases_pixel_rnn,
+    cases_wavenet,
+    cases_bound,
+    cases_cvae,
+    cases_gated_pixel_cnn,
+    cases_pixel_cnn_pp,
+)
+
 LARGEST_FILE = 600_000
-LARGEST_TOTAL = 4_000_000
+LARGEST_TOTAL = 8_000_000
 
 
 def all_cases():
-    for module in (cases_vae, cases_dcgan, cases_diffusion, cases_tables):
+    for module in MODULES:
         yield from module.cases()
 
 

@@ -47,19 +47,21 @@ class Discriminator(nn.Module):
     """[n, C, S, S] -> logits [n].
 
     With spectral normalisation there is no batch normalisation, every convolution has a bias, and
-    its weight is divided by u^T W v with the vectors that `power_iteration` last left.
+    its weight is divided by u^T W v with the vectors that `power_iteration` last left. `biases` and
+    `out_bias` say otherwise where they are given: biases in place of normalisation, and behind the logits.
     """
 
-    def __init__(self, *, size, channels, width, spectral_norm=False):
+    def __init__(self, *, size, channels, width, spectral_norm=False, biases=None, out_bias=None):
         super().__init__()
-        blocks = [Block(nn.Conv2d(channels, width, 4, 2, 1, bias=spectral_norm))]
+        biases = spectral_norm if biases is None else biases
+        blocks = [Block(nn.Conv2d(channels, width, 4, 2, 1, bias=biases))]
         wide = width
         while wide < width * size // 8:
-            conv = nn.Conv2d(wide, 2 * wide, 4, 2, 1, bias=spectral_norm)
-            blocks.append(Block(conv, None if spectral_norm else 2 * wide))
+            conv = nn.Conv2d(wide, 2 * wide, 4, 2, 1, bias=biases)
+            blocks.append(Block(conv, None if biases else 2 * wide))
             wide *= 2
         self.blocks = nn.ModuleList(blocks)
-        self.out = nn.Conv2d(wide, 1, 4, 1, 0, bias=spectral_norm)
+        self.out = nn.Conv2d(wide, 1, 4, 1, 0, bias=spectral_norm if out_bias is None else out_bias)
         self.spectral_norm = spectral_norm
         self.u, self.v = {}, {}  # by layer name; no part of the state_dict
 
@@ -81,14 +83,21 @@ class Discriminator(nn.Module):
             weight = weight / (self.u[name] @ weight.flatten(1) @ self.v[name])
         return F.conv2d(x, weight, conv.bias, conv.stride, conv.padding)
 
-    def forward(self, x):
+    def maps(self, x):
+        """The map before the logits, [n, C, 4, 4]."""
         h = x
         for i, block in enumerate(self.blocks):
             h = self.apply_conv(f"blocks.{i}.conv", block.conv, h)
             if block.norm is not None:
                 h = block.norm(h)
             h = F.leaky_relu(h, 0.2)
-        return self.apply_conv("out", self.out, h).flatten()
+        return h
+
+    def logits(self, maps):
+        return self.apply_conv("out", self.out, maps).flatten()
+
+    def forward(self, x):
+        return self.logits(self.maps(x))
 
 
 def discriminator_loss(kind, real, fake, smoothing=0.0):

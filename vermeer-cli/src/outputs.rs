@@ -25,9 +25,24 @@ enum Hidden {
     /// Stays when work is interrupted, for the same command to go on; held by a lock.
     Kept {
         folder: PathBuf,
+        stays: bool,
         /// Unlocked when it is dropped.
         _lock: File,
     },
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        if let Self::Kept {
+            folder,
+            stays: false,
+            ..
+        } = self
+        {
+            // An empty folder that stays is no harm.
+            let _ = fs::remove_dir_all(folder);
+        }
+    }
 }
 
 impl Hidden {
@@ -60,8 +75,8 @@ impl Outputs {
         })
     }
 
-    /// As [`Outputs::new`], with files that stay hidden when the work is interrupted. Work of the
-    /// same `key` finds them again by [`Outputs::finished`].
+    /// As [`Outputs::new`], with files that stay hidden after [`Outputs::suspend`] or when the
+    /// process is killed. Work of the same `key` finds them again by [`Outputs::finished`].
     ///
     /// # Errors
     /// As [`Outputs::new`]; [`Error::Settings`] when another process does the same work.
@@ -100,9 +115,17 @@ impl Outputs {
             overwrite,
             hidden: Hidden::Kept {
                 folder: hidden,
+                stays: false,
                 _lock: file,
             },
         })
+    }
+
+    /// Leaves what is finished for the same work to go on from.
+    pub(crate) fn suspend(mut self) {
+        if let Hidden::Kept { stays, .. } = &mut self.hidden {
+            *stays = true;
+        }
     }
 
     /// The bytes of a file that was finished before, if it was.
@@ -229,10 +252,6 @@ impl Outputs {
                 return Err(Error::io(place, error));
             }
         }
-        if let Hidden::Kept { folder, .. } = &self.hidden {
-            // Every file has its place; an empty folder that stays is no harm.
-            let _ = fs::remove_dir_all(folder);
-        }
         Ok(())
     }
 }
@@ -324,7 +343,7 @@ mod tests {
         let outputs = open().unwrap();
         outputs.write("1", b"one").unwrap();
         assert_eq!(open().err().unwrap().exit_code(), 2);
-        drop(outputs);
+        outputs.suspend();
         let outputs = open().unwrap();
         assert_eq!(outputs.finished("1").unwrap(), Some(b"one".to_vec()));
         assert_eq!(outputs.finished("2").unwrap(), None);

@@ -34,6 +34,7 @@ mod path_length;
 mod pixel_error;
 mod planes;
 mod precision_recall;
+mod probe;
 mod psnr;
 mod set_scores;
 mod significance;
@@ -77,6 +78,7 @@ pub use path_length::{Ends, Interpolation, PathLength, PathLengthOptions, face_c
 pub use pixel_error::{mae, mse};
 pub use planes::Planes;
 pub use precision_recall::{PrecisionRecall, precision_recall};
+pub use probe::{Accuracy, Probe, ProbeOptions, probe};
 pub use psnr::psnr_db;
 pub use set_scores::{SetInput, SetOptions};
 pub use sliced_wasserstein::{PROJECTIONS, SlicedWasserstein, sliced_wasserstein};

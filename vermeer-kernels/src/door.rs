@@ -9,6 +9,7 @@ use burn_flex::FlexTensor;
 use crate::bilinear;
 use crate::conv::{self, Geometry, Tail};
 use crate::flex::{Pixels, Rows, dims, from_pixels, from_rows, owned};
+use crate::gate;
 use crate::group_norm::{self, GroupNormalisation};
 use crate::join;
 use crate::likelihood;
@@ -228,6 +229,9 @@ pub(crate) trait Door: Backend {
     /// `x` where positive, else `slope · x`, in the layout of a convolution's result.
     fn leak(x: FloatTensor<Self>, slope: f32) -> FloatTensor<Self>;
 
+    /// [`gate::gate`]: `[n, 2c, h, w] → [n, c, h, w]`.
+    fn gate(x: FloatTensor<Self>) -> FloatTensor<Self>;
+
     /// `a + factor · b` of two `[n, c, h, w]`.
     fn add(a: FloatTensor<Self>, b: FloatTensor<Self>, factor: f32) -> FloatTensor<Self>;
 
@@ -277,6 +281,7 @@ trait Back: Door {
         x: FloatTensor<Self>,
         slope: f32,
     ) -> FloatTensor<Self>;
+    fn gate_backward(gradient: FloatTensor<Self>, x: FloatTensor<Self>) -> FloatTensor<Self>;
     /// `[n, c, h, w] → [n, c]`.
     fn sum_of_pixels(x: FloatTensor<Self>) -> FloatTensor<Self>;
     fn channels(x: FloatTensor<Self>, first: usize, count: usize) -> FloatTensor<Self>;
@@ -372,6 +377,12 @@ impl Door for Flex {
         let shape = dims(&x);
         let y = norm::leaky_relu(Isa::current(), Pixels::new(x).slice(), slope);
         from_pixels(y, shape)
+    }
+
+    fn gate(x: FlexTensor) -> FlexTensor {
+        let [n, c, h, w] = dims(&x);
+        let y = gate::gate(Isa::current(), Pixels::new(x).slice(), c / 2);
+        from_pixels(y, [n, c / 2, h, w])
     }
 
     fn add(a: FlexTensor, b: FlexTensor, factor: f32) -> FlexTensor {
@@ -493,6 +504,14 @@ impl Back for Flex {
         let shape = dims(&x);
         let (gradient, x) = (Pixels::new(gradient), Pixels::new(x));
         let dx = norm::leaky_relu_backward(Isa::current(), gradient.slice(), x.slice(), slope);
+        from_pixels(dx, shape)
+    }
+
+    fn gate_backward(gradient: FlexTensor, x: FlexTensor) -> FlexTensor {
+        let shape = dims(&x);
+        let (gradient, x) = (Pixels::new(gradient), Pixels::new(x));
+        let (isa, width) = (Isa::current(), shape[1] / 2);
+        let dx = gate::gate_backward(isa, gradient.slice(), x.slice(), width);
         from_pixels(dx, shape)
     }
 

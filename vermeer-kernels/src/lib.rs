@@ -8,14 +8,17 @@
 //! kernels lies channels last, and stays so from layer to layer.
 //!
 //! [`conv`], [`norm`], [`group_norm`](mod@group_norm), [`join`](mod@join),
-//! [`bilinear`](mod@bilinear), [`pool`], [`likelihood`] and [`update`] are the arithmetic on slices.
+//! [`bilinear`](mod@bilinear), [`gate`](mod@gate), [`pool`], [`likelihood`] and [`update`] are the
+//! arithmetic on slices; [`dense`] serves networks that are computed one position at a time.
 
 mod activation;
 pub mod bilinear;
 mod cache;
 pub mod conv;
+pub mod dense;
 mod door;
 mod flex;
+pub mod gate;
 pub mod group_norm;
 mod isa;
 pub mod join;
@@ -23,8 +26,10 @@ pub mod likelihood;
 mod memory;
 pub mod nn;
 pub mod norm;
+pub mod operations;
 mod pixelwise;
 pub mod pool;
+pub mod recurrent;
 mod simd;
 mod stack;
 mod tensor;
@@ -37,6 +42,6 @@ pub use stack::Stack;
 pub use tensor::{
     BatchNormResult, ConvOptions, KERNELS_VARIABLE, Then, adam, add, add_scaled, add_to_pixels,
     batch_norm, batch_norm_train, bernoulli, bilinear, concat, conv_transpose2d,
-    conv_transpose2d_then, conv2d, conv2d_then, enlarge, group_norm, leaky_relu, mix,
+    conv_transpose2d_then, conv2d, conv2d_then, enlarge, gate, group_norm, leaky_relu, mix,
     pixel_shuffle, pixel_unshuffle, pool2d, sum_of_squares,
 };

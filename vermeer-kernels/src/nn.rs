@@ -2,8 +2,10 @@
 
 use burn::module::{Module, Param};
 use burn::prelude::*;
+use burn::tensor::module;
 
 use crate::group_norm::GroupNormalisation;
+use crate::operations;
 use crate::{Activation, ConvOptions, Then, conv_transpose2d_then, conv2d_then, group_norm};
 
 /// A convolution; see [`crate::conv2d`].
@@ -28,6 +30,29 @@ impl Conv2d {
     pub fn forward_then(&self, x: Tensor<4>, then: impl Into<Then>) -> Tensor<4> {
         let bias = self.bias.as_ref().map(Param::val);
         conv2d_then(x, self.weight.val(), bias, self.options, then.into())
+    }
+}
+
+/// A fully connected layer.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// `[inputs, outputs]`.
+    pub weight: Param<Tensor<2>>,
+    /// `[outputs]`.
+    pub bias: Option<Param<Tensor<1>>>,
+}
+
+impl Linear {
+    /// `[…, inputs] → […, outputs]`.
+    ///
+    /// # Panics
+    /// When the last axis of `x` is not the number of inputs.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let weight = self.weight.val();
+        let rows: usize = x.dims()[..D - 1].iter().product();
+        let [inputs, outputs] = weight.dims();
+        operations::add(&[rows, inputs, outputs]);
+        module::linear(x, weight, self.bias.as_ref().map(Param::val))
     }
 }
 

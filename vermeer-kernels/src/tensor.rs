@@ -15,6 +15,7 @@ use crate::conv::{Algorithm, Edge, Geometry};
 use crate::door::{self, Door, Use};
 use crate::group_norm::GroupNormalisation;
 use crate::norm::Normalisation;
+use crate::operations;
 use crate::pool::{Take, Window};
 use crate::update::AdamUpdate;
 
@@ -225,11 +226,14 @@ pub fn conv2d_then(
         };
         return conv2d_then(x, weight, bias, options, then);
     }
+    let g = geometry(x.dims(), &weight, options);
+    let [oh, ow] = g.output;
+    let [kh, kw] = g.kernel;
+    operations::add(&[g.n, g.k, oh, ow, g.c / g.groups, kh, kw]);
     if !kernels {
         let options = BurnConvOptions::new(stride, padding, dilation, groups);
         return then.apply(module::conv2d(x, weight, bias, options));
     }
-    let g = geometry(x.dims(), &weight, options);
     convolve(x, weight, bias, g, false, then)
 }
 
@@ -315,6 +319,9 @@ pub fn conv_transpose2d_then(
         Edge::Zeros,
         "a transposed convolution has zeros around its image"
     );
+    let [rows, _, h, w] = x.dims();
+    let [inputs, width, kh, kw] = weight.dims();
+    operations::add(&[rows, inputs, width, h, w, kh, kw]);
     if !ours(&x, &types(&weight, bias.as_ref())) {
         let options = ConvTransposeOptions::new(stride, padding, padding_out, dilation, groups);
         return then.apply(module::conv_transpose2d(x, weight, bias, options));
@@ -439,6 +446,24 @@ pub fn leaky_relu(x: Tensor<4>, slope: f64) -> Tensor<4> {
         return activation::leaky_relu(x, slope);
     }
     Tensor::from_dispatch(Dispatch::leak(x.into_dispatch(), slope as f32))
+}
+
+/// `tanh(a) · σ(b)` of the first and the second half of the channels: `[n, 2c, h, w] → [n, c, h, w]`.
+///
+/// # Panics
+/// When the channels are not an even number.
+pub fn gate(x: Tensor<4>) -> Tensor<4> {
+    let [_, channels, _, _] = x.dims();
+    assert!(
+        channels > 0 && channels.is_multiple_of(2),
+        "a gate has two halves"
+    );
+    if !ours(&x, &[]) {
+        let half = channels / 2;
+        let (a, b) = (x.clone().narrow(1, 0, half), x.narrow(1, half, half));
+        return a.tanh().mul(activation::sigmoid(b));
+    }
+    Tensor::from_dispatch(Dispatch::gate(x.into_dispatch()))
 }
 
 /// −log p(x) of independent Bernoulli variables with logits `l`: `softplus(l) − x·l`, number by

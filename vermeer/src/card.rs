@@ -16,12 +16,9 @@ pub fn write(run: &RunDir, plan: &Plan, outcome: &Outcome) -> Result<()> {
 }
 
 fn ending(outcome: &Outcome) -> Vec<String> {
-    let mut lines = vec![match outcome.stopped_early {
-        true => format!(
-            "Training ended at step {} because the validation loss had stopped falling.",
-            outcome.step
-        ),
-        false => format!("Training ran to step {}.", outcome.step),
+    let mut lines = vec![match &outcome.stopped_early {
+        Some(why) => format!("Training stopped at step {}; {why}.", outcome.step),
+        None => format!("Training ran to step {}.", outcome.step),
     }];
     if let Some((step, loss)) = outcome.best {
         lines.push(format!(

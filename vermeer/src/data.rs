@@ -5,6 +5,7 @@
 
 mod archive;
 pub mod cifar;
+pub mod corruption;
 mod drawing;
 pub mod folder;
 pub mod glyphs;
@@ -30,7 +31,7 @@ mod zip_writer;
 
 pub(crate) use new_folder::NewFolder;
 use npy::write as npy_bytes;
-pub(crate) use npz::doubles as npz_doubles;
+pub(crate) use npz::{doubles as npz_doubles, texts as npz_texts};
 
 pub use loader::{Epoch, HostBatch, Loader, epoch};
 pub use memory::MemorySource;

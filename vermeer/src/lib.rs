@@ -17,7 +17,9 @@
 //! batch size, threads or interruptions.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod autoregressive;
 pub mod card;
+pub mod codes;
 pub mod curve;
 pub mod data;
 pub mod device;

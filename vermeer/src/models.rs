@@ -1,12 +1,38 @@
 //! The model families, one file each.
 
+pub mod autoencoder;
+pub mod cvae;
+pub mod dae;
 pub mod dcgan;
+pub mod ddpm;
 pub mod diffusion;
+pub mod flow_matching;
+pub mod gated_pixel_cnn;
+pub mod pixel_cnn;
+pub mod pixel_cnn_pp;
+pub mod pixel_rnn;
 pub mod vae;
+pub mod wavenet;
 
+pub use autoencoder::{
+    Autoencoder, AutoencoderConfig, AutoencoderNet, AutoencoderNetwork, CodeUnits, Nonlinearity,
+    PixelLoss,
+};
+pub use cvae::{Cvae, CvaeConfig, CvaeNet};
+pub use dae::{Dae, DaeConfig, DaeLoss, DaeNet, DaeNetwork};
 pub use dcgan::{
     Dcgan, DcganConfig, DcganNetwork, DcganTrainer, Discriminator, Generator, R1_STEP, Spectrum,
     r1_penalty,
 };
-pub use diffusion::{Denoiser, Diffusion, DiffusionConfig, DiffusionNetwork, loss_per_image};
-pub use vae::{Elbo, Likelihood, Vae, VaeConfig, VaeNet, VaeNetwork, log_mean_exp};
+pub use ddpm::{Ddpm, DdpmConfig, DdpmPreset};
+pub use diffusion::{
+    AllSettings, Denoiser, Diffusion, DiffusionConfig, DiffusionFamily, DiffusionNetwork,
+    DiffusionTrainer, Preset, loss_per_image,
+};
+pub use flow_matching::{FlowMatching, FlowMatchingConfig, FlowMatchingPreset};
+pub use gated_pixel_cnn::{GatedPixelCnn, GatedPixelCnnConfig, GatedPixelCnnNet};
+pub use pixel_cnn::{PixelCnn, PixelCnnConfig, PixelCnnNet};
+pub use pixel_cnn_pp::{PixelCnnPp, PixelCnnPpConfig, PixelCnnPpNet};
+pub use pixel_rnn::{PixelRnn, PixelRnnCell, PixelRnnConfig, PixelRnnNet};
+pub use vae::{Elbo, Given, Likelihood, Vae, VaeConfig, VaeNet, VaeNetwork, log_mean_exp};
+pub use wavenet::{WaveNet, WaveNetConfig, WaveNetNet};

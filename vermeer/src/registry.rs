@@ -18,8 +18,18 @@ use crate::{Error, Result};
 /// Every model family.
 pub static FAMILIES: &[&dyn AnyFamily] = &[
     &Entry::<crate::models::Vae>(std::marker::PhantomData),
+    &Entry::<crate::models::Cvae>(std::marker::PhantomData),
+    &Entry::<crate::models::Autoencoder>(std::marker::PhantomData),
+    &Entry::<crate::models::Dae>(std::marker::PhantomData),
     &Entry::<crate::models::Dcgan>(std::marker::PhantomData),
+    &Entry::<crate::models::PixelCnn>(std::marker::PhantomData),
+    &Entry::<crate::models::GatedPixelCnn>(std::marker::PhantomData),
+    &Entry::<crate::models::PixelCnnPp>(std::marker::PhantomData),
+    &Entry::<crate::models::PixelRnn>(std::marker::PhantomData),
+    &Entry::<crate::models::WaveNet>(std::marker::PhantomData),
     &Entry::<crate::models::Diffusion>(std::marker::PhantomData),
+    &Entry::<crate::models::Ddpm>(std::marker::PhantomData),
+    &Entry::<crate::models::FlowMatching>(std::marker::PhantomData),
 ];
 
 /// What is said of a family to users.

@@ -1,14 +1,14 @@
 //! `vermeer encode`: the codes of images, for whatever comes next.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
+use burn::prelude::Device;
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
-use vermeer::data::{NpzWriter, Split};
-use vermeer::run::{NamedTensor, TensorMap, write_safetensors};
+use vermeer::codes::{CodeFormat, Codes};
+use vermeer::data::Split;
+use vermeer::pipeline::Model;
 use vermeer::task::{Answer, Request, Task, unsupported};
 use vermeer::{Error, Result};
 
@@ -61,42 +61,9 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// The kind of file that codes are written to.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
-    Npz,
-    Safetensors,
-}
-
-impl Kind {
-    fn of(path: &Path) -> Result<Self> {
-        let ending = path.extension().unwrap_or_default().to_string_lossy();
-        match ending.to_ascii_lowercase().as_str() {
-            "npz" => Ok(Self::Npz),
-            "safetensors" => Ok(Self::Safetensors),
-            _ => Err(Error::settings(
-                format!("{}: the ending does not say what to write", path.display()),
-                "use .npz or .safetensors",
-            )),
-        }
-    }
-}
-
-/// Codes and what is known of their images.
-#[derive(Default)]
-struct Codes {
-    /// `[n, size]`.
-    values: Vec<f32>,
-    size: usize,
-    names: Vec<String>,
-    /// One for each image, where all have one.
-    labels: Vec<u32>,
-    classes: Vec<String>,
-}
-
 impl Args {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<()> {
-        let kind = Kind::of(&self.out)?;
+        CodeFormat::of(&self.out)?;
         let inputs = Inputs::open(&self.input, self.split, self.limit)?;
         let outputs = Outputs::one(&self.out, self.overwrite)?;
         let model = self.model.open(terminal)?;
@@ -104,117 +71,85 @@ impl Args {
             let tasks = model.pipeline.tasks();
             return Err(unsupported(&model.usage.family, Task::Encode, tasks));
         }
-        let device = self.model.device()?;
         let known = &model.usage.spec.classes;
         let class = self.class.as_deref().map(|word| class(word, known));
-        let class = class.transpose()?;
-
-        let stop = stop::flag()?;
-        let progress = terminal.progress("images");
-        let mut codes = Codes::default();
-        for first in (0..inputs.len()).step_by(BATCH) {
-            if stop.load(Ordering::Relaxed) {
-                return Err(Error::Failed("interrupted; nothing was written".into()));
-            }
-            let part = first..(first + BATCH).min(inputs.len());
-            for index in part.clone() {
-                // Labels are those of the images' own set: whoever reads them knows no model.
-                if let Some((label, classes)) = inputs.label(index) {
-                    codes.labels.push(label);
-                    if codes.classes.is_empty() {
-                        codes.classes = classes.to_vec();
-                    }
-                }
-            }
-            let given = inputs.prepare(part, &model, class, &device)?;
-            let request = Request::Encode {
-                images: &given.images,
-                conditions: &given.conditions,
-            };
-            let Answer::Codes(rows) = model.pipeline.answer(&request, &mut |_, _| ())? else {
-                return Err(Error::Failed("the model answered with images".into()));
-            };
-            codes.size = rows.first().map_or(0, Vec::len);
-            codes.values.extend(rows.into_iter().flatten());
-            codes.names.extend(given.names);
-            progress.at(codes.names.len(), inputs.len());
-        }
-        drop(progress);
-        let count = codes.names.len();
-        if codes.labels.len() < count {
-            codes.labels.clear();
-        }
+        let codes = codes(
+            &model,
+            &inputs,
+            class.transpose()?,
+            &self.model.device()?,
+            terminal,
+        )?;
+        let count = codes.len();
         let name = self.out.file_name().unwrap_or_default().to_string_lossy();
-        match kind {
-            Kind::Npz => outputs.write_with(&name, |file| npz(&codes, file))?,
-            Kind::Safetensors => outputs.place(&name, |path| safetensors(&codes, path))?,
-        }
+        outputs.place(&name, |path| codes.write(path))?;
         outputs.publish()?;
         match self.json {
             true => terminal.json(&json!({
                 "file": self.out.display().to_string(),
                 "images": count,
                 "size": codes.size,
-                "labelled": !codes.labels.is_empty(),
+                "labelled": codes.labels.is_some(),
                 "step": model.step,
             })),
             false => terminal.result(&format!(
                 "{}\n{count} codes of {} numbers{}",
                 self.out.display(),
                 codes.size,
-                match codes.labels.is_empty() {
-                    true => "",
-                    false => ", with labels",
+                match codes.labels.is_some() {
+                    true => ", with labels",
+                    false => "",
                 }
             )),
         }
     }
 }
 
-fn npz(codes: &Codes, file: &mut File) -> Result<()> {
-    let mut npz = NpzWriter::new(file);
-    let count = codes.names.len();
-    npz.floats("features", &[count, codes.size], &codes.values)?;
-    npz.texts("names", &codes.names)?;
-    if !codes.labels.is_empty() {
-        let labels: Vec<i64> = codes.labels.iter().map(|label| i64::from(*label)).collect();
-        npz.integers("labels", &[count], &labels)?;
-        npz.texts("classes", &codes.classes)?;
+/// The codes of images, with their own labels: whoever reads them knows no model.
+///
+/// # Errors
+/// Whatever reading the images and the model return; [`Error::Failed`] after Ctrl-C.
+pub(crate) fn codes(
+    model: &Model,
+    inputs: &Inputs,
+    class: Option<u32>,
+    device: &Device,
+    terminal: &Terminal,
+) -> Result<Codes> {
+    if !model.pipeline.tasks().contains(&Task::Encode) {
+        let tasks = model.pipeline.tasks();
+        return Err(unsupported(&model.usage.family, Task::Encode, tasks));
     }
-    npz.finish().map(|_| ())
-}
-
-fn safetensors(codes: &Codes, path: &Path) -> Result<()> {
-    let count = codes.names.len();
-    let mut tensors = TensorMap::new();
-    let mut put = |name: &str, shape: Vec<usize>, data: Vec<f32>| {
-        tensors.insert(name.to_owned(), NamedTensor { shape, data });
-    };
-    put("features", vec![count, codes.size], codes.values.clone());
-    if !codes.labels.is_empty() {
-        let labels = codes.labels.iter().map(|label| *label as f32).collect();
-        put("labels", vec![count], labels);
-    }
-    let about = BTreeMap::from([
-        ("names".to_owned(), json!(codes.names).to_string()),
-        ("classes".to_owned(), json!(codes.classes).to_string()),
-    ]);
-    write_safetensors(path, &tensors, &about)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_ending_decides() {
-        for (name, expected) in [
-            ("a.npz", Some(Kind::Npz)),
-            ("a.b.SAFETENSORS", Some(Kind::Safetensors)),
-            ("a.pt", None),
-            ("npz", None),
-        ] {
-            assert_eq!(Kind::of(Path::new(name)).ok(), expected, "{name}");
+    let stop = stop::flag()?;
+    let progress = terminal.progress("images");
+    let mut codes = Codes::default();
+    let mut labels = Vec::new();
+    for first in (0..inputs.len()).step_by(BATCH) {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Failed("interrupted; nothing was written".into()));
         }
+        let part = first..(first + BATCH).min(inputs.len());
+        for index in part.clone() {
+            if let Some((label, classes)) = inputs.label(index) {
+                labels.push(label);
+                if codes.classes.is_empty() {
+                    codes.classes = classes.to_vec();
+                }
+            }
+        }
+        let given = inputs.prepare(part, model, class, device)?;
+        let request = Request::Encode {
+            images: &given.images,
+            conditions: &given.conditions,
+        };
+        let Answer::Codes(rows) = model.pipeline.answer(&request, &mut |_, _| ())? else {
+            return Err(Error::Failed("the model answered with images".into()));
+        };
+        codes.size = rows.first().map_or(0, Vec::len);
+        codes.values.extend(rows.into_iter().flatten());
+        codes.names.extend(given.names);
+        progress.at(codes.names.len(), inputs.len());
     }
+    codes.labels = (labels.len() == inputs.len()).then_some(labels);
+    Ok(codes)
 }

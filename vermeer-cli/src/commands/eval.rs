@@ -12,6 +12,7 @@ mod network;
 mod nll;
 mod options;
 mod page;
+mod probe;
 mod refusals;
 mod sampling;
 mod stats;
@@ -62,6 +63,7 @@ enum Command {
     Compare(compare::Args),
     Stats(stats::Args),
     Nll(nll::Args),
+    Probe(probe::Args),
     Judge(judge::Args),
 }
 
@@ -76,6 +78,7 @@ impl Args {
             Some(Command::Compare(args)) => args.run(terminal),
             Some(Command::Stats(args)) => args.run(terminal),
             Some(Command::Nll(args)) => args.run(terminal),
+            Some(Command::Probe(args)) => args.run(terminal),
             Some(Command::Judge(args)) => args.run(terminal),
         }
     }

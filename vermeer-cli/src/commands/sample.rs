@@ -133,7 +133,12 @@ impl Args {
         let outputs = Outputs::resumable(&folder, names, self.overwrite, &key[..16])?;
 
         let begun = Instant::now();
-        let (sheet, fresh) = self.make(&model, &options, &places, &outputs, terminal)?;
+        let made = self.make(&model, &options, &places, &outputs, terminal);
+        if let (Err(Error::Unfinished(_)), false) = (&made, self.grid) {
+            outputs.suspend();
+            return made.map(|_| ());
+        }
+        let (sheet, fresh) = made?;
         let seconds = begun.elapsed().as_secs_f64();
         if let Some(archive) = self.archive {
             pack(archive, &places, &outputs)?;

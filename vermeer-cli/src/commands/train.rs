@@ -248,7 +248,11 @@ impl Args {
     /// Says how the training ended.
     fn conclude(&self, outcome: &Outcome, terminal: &Terminal) -> Result<()> {
         let run = RunDir::open(&outcome.run)?;
-        let samples = Some(run.sample_path(outcome.step)).filter(|path| path.exists());
+        let last = [
+            run.sample_path(outcome.step),
+            run.reconstruction_path(outcome.step),
+        ];
+        let samples = last.into_iter().find(|path| path.exists());
         if let Some(path) = &samples {
             terminal.picture_file(path);
         }

@@ -95,6 +95,26 @@ impl<B: Back> Backward<B, 1> for Leak {
     }
 }
 
+#[derive(Debug)]
+struct Gate;
+
+impl<B: Back> Backward<B, 1> for Gate {
+    type State = NodeId;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        checkpointer: &mut Checkpointer,
+    ) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let x = checkpointer.retrieve_node_output::<FloatTensor<B>>(ops.state);
+        if let [Some(node)] = ops.parents {
+            grads.register::<B>(node.id, B::gate_backward(gradient, x));
+        }
+    }
+}
+
 /// A join of branches, each of which gets its part of the gradient.
 #[derive(Debug)]
 struct Join;
@@ -301,6 +321,16 @@ impl<B: Back, C: CheckpointStrategy> Door for Autodiff<B, C> {
                 prep.finish(state, B::leak(x.into_primitive(), slope))
             }
             OpsKind::UnTracked(prep) => prep.finish(B::leak(x.into_primitive(), slope)),
+        }
+    }
+
+    fn gate(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        match Gate.prepare::<C>([x.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(mut prep) => {
+                let state = prep.checkpoint(&x);
+                prep.finish(state, B::gate(x.into_primitive()))
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::gate(x.into_primitive())),
         }
     }
 

@@ -41,7 +41,15 @@ impl Array {
     ///
     /// # Errors
     /// The reason why they are not an array of numbers that can be read here.
-    pub(super) fn parse(mut bytes: Vec<u8>) -> Result<Self, String> {
+    pub(super) fn parse(bytes: Vec<u8>) -> Result<Self, String> {
+        Self::parse_as(bytes, kind)
+    }
+
+    /// As [`Array::parse`], with items whose kind `kind` reads from the header.
+    fn parse_as(
+        mut bytes: Vec<u8>,
+        kind: fn(&str) -> Result<Kind, String>,
+    ) -> Result<Self, String> {
         let broken = || "the npy header is damaged".to_string();
         if !bytes.starts_with(b"\x93NUMPY") {
             return Err("it does not begin like an npy file".to_string());
@@ -181,6 +189,40 @@ impl Array {
 fn value<'a>(header: &'a str, key: &str) -> Option<&'a str> {
     let (_, rest) = header.split_once(format!("'{key}'").as_str())?;
     Some(rest.trim_start().strip_prefix(':')?.trim_start())
+}
+
+/// The texts of a `.npy` file of unicode strings.
+///
+/// # Errors
+/// The reason why they are no such strings.
+pub(super) fn texts(bytes: Vec<u8>) -> Result<Vec<String>, String> {
+    fn letters(descr: &str) -> Result<Kind, String> {
+        let count = descr
+            .strip_prefix("'<U")
+            .and_then(|rest| rest.split_once('\''))
+            .and_then(|(count, _)| count.parse::<usize>().ok())
+            .filter(|count| (1..1 << 20).contains(count));
+        count
+            .map(|count| Kind::Unsigned(4 * count))
+            .ok_or_else(|| "it holds no unicode strings".to_string())
+    }
+    let array = Array::parse_as(bytes, letters)?;
+    let text = |item: &[u8]| -> Option<String> {
+        let letters = item.chunks_exact(4).map(|letter| {
+            let mut code = [0; 4];
+            code.copy_from_slice(letter);
+            u32::from_le_bytes(code)
+        });
+        letters
+            .take_while(|letter| *letter != 0)
+            .map(char::from_u32)
+            .collect()
+    };
+    let items = array.bytes.chunks_exact(array.kind.size());
+    items
+        .map(text)
+        .collect::<Option<Vec<String>>>()
+        .ok_or_else(|| "it holds letters that are no unicode".to_string())
 }
 
 /// Reads a type such as `'<f4'`.

@@ -17,7 +17,7 @@ use vermeer_image::Pixels;
 use super::archive::Archive;
 use super::labels::numbered;
 use super::memory::MemorySource;
-use super::npy::Array;
+use super::npy::{self, Array};
 use super::source::{Description, OpenOptions, Split};
 use crate::error::{Error, Result};
 
@@ -85,6 +85,20 @@ pub(crate) fn doubles(path: &Path, names: &[&str]) -> Result<Vec<(Vec<usize>, Ve
             Ok((array.shape, values))
         })
         .collect()
+}
+
+/// The texts of an array of unicode strings.
+///
+/// # Errors
+/// As [`doubles`].
+pub(crate) fn texts(path: &Path, name: &str) -> Result<Vec<String>> {
+    const LARGEST: u64 = 1 << 30;
+    let archive = Archive::open(path)?;
+    let wrong = |reason: String| Error::data(path, reason, "give a complete .npz");
+    let file = format!("{name}.npy");
+    let index = archive.names().iter().position(|entry| *entry == file);
+    let index = index.ok_or_else(|| wrong(format!("it holds no array {name}")))?;
+    npy::texts(archive.read(index, LARGEST)?).map_err(|reason| wrong(format!("{name}: {reason}")))
 }
 
 /// Opens an `.npz`. Its images are held in memory.

@@ -196,64 +196,87 @@ pub fn sample(
     mut progress: impl FnMut(usize, usize),
 ) -> Tensor<4> {
     let steps = grid.nodes.len() - 1;
-    let first = &grid.nodes[0];
-    // ddpm and flow start at pure noise; EDM at σ_max times noise.
-    let mut x = noise.mul_scalar(first.b.max(1.0));
-    let mut predict = |x: &Tensor<4>, node: &Node| -> (Tensor<4>, Tensor<4>) {
-        let mix = node.mix.expect("the last node is never asked");
-        let scale = mix.b / node.b;
-        let input = x.clone().mul_scalar(scale);
-        let f = network(input.clone(), mix.time);
-        let combine = |(p, q): (f64, f64)| input.clone().mul_scalar(p).add(f.clone().mul_scalar(q));
-        if !grid.clip {
-            return (combine(mix.image()), combine(mix.noise()));
-        }
-        let image = combine(mix.image()).clamp(-1.0, 1.0);
-        let noise = x
-            .clone()
-            .sub(image.clone().mul_scalar(node.a))
-            .div_scalar(node.b);
-        (image, noise)
-    };
+    let mut x = noise.mul_scalar(grid.start());
     for step in 0..steps {
-        let (here, next) = (&grid.nodes[step], &grid.nodes[step + 1]);
-        let (image, noise) = predict(&x, here);
-        let added = match grid.sampler {
-            Sampler::Ddpm => ancestral(here, next),
-            Sampler::Ddim => ancestral(here, next) * grid.eta,
-            Sampler::Auto | Sampler::Euler | Sampler::Heun => 0.0,
-        };
-        x = match grid.sampler {
-            Sampler::Heun if next.mix.is_some() => {
-                let ahead = image
-                    .clone()
-                    .mul_scalar(next.a)
-                    .add(noise.clone().mul_scalar(next.b));
-                let (image_ahead, noise_ahead) = predict(&ahead, next);
-                heun(
-                    grid.straight,
-                    x,
-                    [here, next],
-                    (image, noise),
-                    (image_ahead, noise_ahead),
-                )
-            }
-            _ => {
-                let kept = (next.b * next.b - added * added).max(0.0).sqrt();
-                let mean = image.mul_scalar(next.a).add(noise.mul_scalar(kept));
-                let spread = match (grid.sampler, grid.variance) {
-                    (Sampler::Ddpm, Variance::Large) if next.b > 0.0 => beta(here, next).sqrt(),
-                    _ => added,
-                };
-                match spread > 0.0 {
-                    true => mean.add(fresh(step).mul_scalar(spread)),
-                    false => mean,
-                }
-            }
-        };
+        let ends = [&grid.nodes[step], &grid.nodes[step + 1]];
+        x = advance(grid, x, ends, &mut network, || fresh(step));
         progress(step + 1, steps);
     }
     x
+}
+
+impl Grid {
+    /// What the standard normal noise is multiplied with to be the first state: ddpm and flow start
+    /// at pure noise, EDM at σ_max times noise.
+    pub(super) fn start(&self) -> f64 {
+        self.nodes[0].b.max(1.0)
+    }
+
+    /// Whether the walk adds noise on its way, so that images do not follow from their start alone.
+    pub fn adds_noise(&self) -> bool {
+        match self.sampler {
+            Sampler::Ddpm => true,
+            Sampler::Ddim => self.eta > 0.0,
+            Sampler::Auto | Sampler::Euler | Sampler::Heun => false,
+        }
+    }
+}
+
+/// The state at the second node from the state `x` at the first.
+pub(super) fn advance(
+    grid: &Grid,
+    x: Tensor<4>,
+    [here, next]: [&Node; 2],
+    network: &mut impl FnMut(Tensor<4>, f64) -> Tensor<4>,
+    fresh: impl FnOnce() -> Tensor<4>,
+) -> Tensor<4> {
+    let (image, noise) = predict(grid, &x, here, network);
+    if grid.sampler == Sampler::Heun && next.mix.is_some() {
+        let ahead = image
+            .clone()
+            .mul_scalar(next.a)
+            .add(noise.clone().mul_scalar(next.b));
+        let there = predict(grid, &ahead, next, network);
+        return heun(grid.straight, x, [here, next], (image, noise), there);
+    }
+    let added = match grid.sampler {
+        Sampler::Ddpm => ancestral(here, next),
+        Sampler::Ddim => ancestral(here, next) * grid.eta,
+        Sampler::Auto | Sampler::Euler | Sampler::Heun => 0.0,
+    };
+    let kept = (next.b * next.b - added * added).max(0.0).sqrt();
+    let mean = image.mul_scalar(next.a).add(noise.mul_scalar(kept));
+    let spread = match (grid.sampler, grid.variance) {
+        (Sampler::Ddpm, Variance::Large) if next.b > 0.0 => beta(here, next).sqrt(),
+        _ => added,
+    };
+    match spread > 0.0 {
+        true => mean.add(fresh().mul_scalar(spread)),
+        false => mean,
+    }
+}
+
+/// x₀ and ε as the network sees them in the state `x` at a node.
+pub(super) fn predict(
+    grid: &Grid,
+    x: &Tensor<4>,
+    node: &Node,
+    network: &mut impl FnMut(Tensor<4>, f64) -> Tensor<4>,
+) -> (Tensor<4>, Tensor<4>) {
+    let mix = node.mix.expect("the last node is never asked");
+    let scale = mix.b / node.b;
+    let input = x.clone().mul_scalar(scale);
+    let f = network(input.clone(), mix.time);
+    let combine = |(p, q): (f64, f64)| input.clone().mul_scalar(p).add(f.clone().mul_scalar(q));
+    if !grid.clip {
+        return (combine(mix.image()), combine(mix.noise()));
+    }
+    let image = combine(mix.image()).clamp(-1.0, 1.0);
+    let noise = x
+        .clone()
+        .sub(image.clone().mul_scalar(node.a))
+        .div_scalar(node.b);
+    (image, noise)
 }
 
 /// β of the step between two nodes: 1 − ᾱ/ᾱ₋.

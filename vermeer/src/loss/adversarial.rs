@@ -1,7 +1,7 @@
 //! The losses of adversarial training, on logits.
 
 use burn::prelude::*;
-use burn::tensor::activation::{log_sigmoid, relu};
+use burn::tensor::activation::{log_sigmoid, log_softmax, relu};
 use serde::{Deserialize, Serialize};
 
 /// Which game generator and discriminator play.
@@ -15,7 +15,7 @@ pub enum Adversarial {
     LeastSquares,
     /// Lim and Ye, 2017; Miyato et al., 2018.
     Hinge,
-    /// Arjovsky et al., 2017; the discriminator must be spectrally normalised.
+    /// Arjovsky et al., 2017; the discriminator must be spectrally normalised, or its weights cut.
     Wasserstein,
 }
 
@@ -74,5 +74,26 @@ impl Adversarial {
     /// Whether label smoothing means something for this loss.
     pub fn has_target(self) -> bool {
         matches!(self, Adversarial::NonSaturating | Adversarial::LeastSquares)
+    }
+}
+
+/// Mean cross-entropy in nats of class logits `[n, classes]` against one-hot rows: `[1]`.
+pub fn cross_entropy(logits: Tensor<2>, one_hot: Tensor<2>) -> Tensor<1> {
+    log_softmax(logits, 1).mul(one_hot).sum_dim(1).mean().neg()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cross_entropy_is_that_of_a_hand_worked_case() {
+        // Rows (0, ln 3) with class 1 and (0, 0) with class 0: −ln 3/4 and −ln 1/2.
+        let device = Device::flex();
+        let logits = Tensor::<2>::from_floats([[0.0, 3f32.ln()], [0.0, 0.0]], &device);
+        let classes = Tensor::<2>::from_floats([[0.0, 1.0], [1.0, 0.0]], &device);
+        let found: f32 = cross_entropy(logits, classes).into_scalar();
+        let expected = 0.5 * ((4.0f32 / 3.0).ln() + 2f32.ln());
+        assert!((found - expected).abs() < 1e-6, "{found}");
     }
 }

@@ -52,9 +52,9 @@ pub enum AutoencoderNetwork {
 pub struct AutoencoderConfig {
     /// `conv` or `mlp`.
     pub network: AutoencoderNetwork,
-    /// How often convolutions halve the image. Default 2.
+    /// How often convolutions halve the image; not for `mlp`. Default 2.
     pub levels: usize,
-    /// Channels after the first halving; twice as many after the others. Default 32.
+    /// Channels after the first halving; twice as many after the others; not for `mlp`. Default 32.
     pub width: usize,
     /// Sizes of the fully connected layers before the code; may be empty. Default 256.
     pub hidden: Vec<usize>,
@@ -255,7 +255,10 @@ impl Family for Autoencoder {
                 .map(|tensor| tensor.shape.clone())
                 .unwrap_or_default()
         };
-        let (first, last) = (shape("encoder.net.0.weight"), shape("encoder.net.11.weight"));
+        let (first, last) = (
+            shape("encoder.net.0.weight"),
+            shape("encoder.net.11.weight"),
+        );
         let (&[width, channels, _, _], &[latent, flat]) = (&first[..], &last[..]) else {
             return Err(Error::checkpoint(
                 "weights",
@@ -263,6 +266,12 @@ impl Family for Autoencoder {
                 "known is the convolutional autoencoder of phlippe/uvadlc_notebooks, tutorial 9",
             ));
         };
+        if config.loss == PixelLoss::Bernoulli {
+            return Err(Error::settings(
+                "these weights end in tanh, and a Bernoulli loss wants logits",
+                "set model.loss to \"mse\" or \"l1\"",
+            ));
+        }
         let config = AutoencoderConfig {
             network: AutoencoderNetwork::Conv,
             levels: 3,
@@ -271,8 +280,7 @@ impl Family for Autoencoder {
             latent,
             activation: Nonlinearity::Gelu,
             code: CodeUnits::Linear,
-            loss: PixelLoss::Mse,
-            ..config
+            loss: config.loss,
         };
         // What three halvings leave of a square image has twice `width` channels.
         let side = (flat / (2 * width).max(1)).isqrt() << 3;

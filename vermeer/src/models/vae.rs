@@ -2,7 +2,9 @@
 //! that an encoder infers.
 //!
 //! ```text
-//! loss = E_q(z|x)[ −log p(x|z) ] + beta · KL(q(z|x) ‖ N(0, I))        in nats per image
+//! one draw:   loss = E_q(z|x)[ −log p(x|z) ] + beta · KL(q(z|x) ‖ N(0, I))     in nats per image
+//! K draws:    loss = −log (1/K) Σ_k p(x|z_k) p(z_k) / q(z_k|x)               Burda et al., 2016
+//! free bits:  KL   = Σ_j max(free_bits, mean over the batch of KL_j)         Kingma et al., 2016
 //! ```
 //!
 //! | tensor | shape | values |
@@ -11,69 +13,33 @@
 //! | `mu`, `log_var`, `z` | `[n, latent]` | any |
 //! | `location` | `[n, channels, height, width]` | logits (Bernoulli) or means |
 
+mod bound;
+mod network;
+mod pipeline;
+mod pixels;
+
 use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::prelude::*;
-use burn::tensor::activation::{relu, sigmoid};
 use serde::{Deserialize, Serialize};
-use vermeer_image::{ImageBatch, Range};
-use vermeer_kernels::nn::{Conv2d, ConvTranspose2d};
+
+pub(crate) use bound::code_signs;
+pub use bound::{Elbo, Given, log_mean_exp};
+use network::Layout;
+pub use network::{Activation, Decoder, Encoder, VaeNetwork};
+use pipeline::VaePipeline;
+pub(crate) use pipeline::{codes, sampled, truncated};
+pub use pixels::{Binarise, Likelihood};
 
 use crate::data::HostBatch;
-use crate::loss::likelihood::{
-    bernoulli, discretised_logistic, gaussian, kl_standard_normal, log_normal,
-};
-use crate::nn::{Gradients, Init, Law, load};
-use crate::optim::Learner;
-use crate::random::{Purpose, normals};
-use crate::registry::{
-    DataSpec, Family, Info, Step, TrainDefaults, TrainState, Trainer, TrainerContext,
-};
+use crate::nn::{Init, Law, load};
+use crate::random::Purpose;
+use crate::registry::{DataSpec, Family, Info, TrainDefaults, TrainerContext};
 use crate::run::TensorMap;
-use crate::task::{
-    self, Answer, Conditions, Pipeline, Progress, Request, SampleOptions, Task, in_blocks,
-    of_latents, rows_in_blocks, unsupported,
-};
-use crate::train::health::{Health, Limit};
-use crate::train::{Scalars, images_to_device};
+use crate::task::{Pipeline, Task};
+use crate::train::health::Health;
+use crate::train::{Draw, Objective, Scalars, Solo};
 use crate::{Error, Result};
-
-/// The network of a VAE.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum VaeNetwork {
-    /// Two strided convolutions and one hidden layer, mirrored.
-    #[default]
-    Conv,
-    /// Fully connected.
-    Mlp,
-}
-
-/// The distribution of a pixel given the code.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Likelihood {
-    /// Bernoulli pixels; a normalised likelihood only for binarised images.
-    #[default]
-    Bernoulli,
-    /// Normal pixels with the standard deviation `sigma`.
-    Gaussian,
-    /// Normal pixels with one learned standard deviation (Rybkin et al., 2021).
-    GaussianLearned,
-    /// Bytes as bins of a logistic variable with a learned scale per channel.
-    DiscretisedLogistic,
-}
-
-/// What is done to pixels before a Bernoulli likelihood sees them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Binarise {
-    /// Nothing.
-    #[default]
-    No,
-    /// Each pixel is drawn anew with its grey value as probability (Salakhutdinov and Murray, 2008).
-    Dynamic,
-}
 
 /// Settings of a VAE.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,6 +47,8 @@ pub enum Binarise {
 pub struct VaeConfig {
     /// `conv` or `mlp`.
     pub network: VaeNetwork,
+    /// Between the layers: `relu` or `tanh`. Default relu.
+    pub activation: Activation,
     /// Size of the code. Default 32.
     pub latent: usize,
     /// Sizes of the hidden layers; the convolutional network has one. Default 256.
@@ -89,6 +57,14 @@ pub struct VaeConfig {
     pub width: usize,
     /// Weight of the KL term. Default 1.
     pub beta: f64,
+    /// Draws of the code for each image; more than one is the importance-weighted bound. Default 1.
+    pub draws: usize,
+    /// Images trained on with one draw before `draws` are taken. Default 0.
+    pub one_draw_images: u64,
+    /// Nats that each code number may carry at no cost. Default 0.
+    pub free_bits: f64,
+    /// Images over which the weight of the KL term grows from zero to `beta`. Default 0.
+    pub warmup_images: u64,
     /// `bernoulli`, `gaussian`, `gaussian-learned` or `discretised-logistic`.
     pub likelihood: Likelihood,
     /// Standard deviation of the Gaussian likelihood, in unit pixels, and where the learned
@@ -102,10 +78,15 @@ impl Default for VaeConfig {
     fn default() -> Self {
         Self {
             network: VaeNetwork::Conv,
+            activation: Activation::Relu,
             latent: 32,
             hidden: vec![256],
             width: 32,
             beta: 1.0,
+            draws: 1,
+            one_draw_images: 0,
+            free_bits: 0.0,
+            warmup_images: 0,
             likelihood: Likelihood::Bernoulli,
             sigma: 0.1,
             binarise: Binarise::No,
@@ -116,121 +97,116 @@ impl Default for VaeConfig {
 impl VaeConfig {
     /// A network whose parameters are drawn by `init`.
     pub fn init(&self, spec: &DataSpec, init: &Init) -> VaeNet {
-        let [channels, height, width] = spec.shape();
-        let pixels = channels * height * width;
-        let (encoder, decoder) = (init.at("encoder"), init.at("decoder"));
-        let dense = |place: &Init, sizes: &[usize]| -> Vec<Linear> {
-            let layers = sizes.windows(2).enumerate();
-            layers
-                .map(|(i, s)| place.at("layers").at(i).linear(s[0], s[1], Law::FanIn))
-                .collect()
+        self.init_given(spec, 0, init)
+    }
+
+    /// A network that is told a condition of `condition` numbers besides the image and the code.
+    pub(crate) fn init_given(&self, spec: &DataSpec, condition: usize, init: &Init) -> VaeNet {
+        let layout = Layout {
+            network: self.network,
+            activation: self.activation,
+            hidden: &self.hidden,
+            width: self.width,
+            latent: self.latent,
+            condition,
+            shape: spec.shape(),
         };
-        let reversed: Vec<usize> = self.hidden.iter().rev().copied().collect();
-        let last = self.hidden.last().copied().unwrap_or(pixels);
-        let (w, law) = (self.width, Law::FanIn);
-        let (encoder, decoder) = match self.network {
-            VaeNetwork::Conv => {
-                let flat = 2 * w * (height / 4) * (width / 4);
-                let (down, up) = (encoder.at("convolutions"), decoder.at("convolutions"));
-                (
-                    Encoder {
-                        convolutions: vec![
-                            down.at(0).conv2d([channels, w], 4, 2, 1, true, law),
-                            down.at(1).conv2d([w, 2 * w], 4, 2, 1, true, law),
-                        ],
-                        layers: dense(&encoder, &[&[flat], &self.hidden[..]].concat()),
-                    },
-                    Decoder {
-                        layers: dense(&decoder, &[&[self.latent], &reversed[..], &[flat]].concat()),
-                        convolutions: vec![
-                            up.at(0).conv_transpose2d([2 * w, w], 4, 2, 1, true, law),
-                            up.at(1).conv_transpose2d([w, channels], 4, 2, 1, true, law),
-                        ],
-                        shape: spec.shape(),
-                    },
-                )
-            }
-            VaeNetwork::Mlp => (
-                Encoder {
-                    convolutions: vec![],
-                    layers: dense(&encoder, &[&[pixels], &self.hidden[..]].concat()),
-                },
-                Decoder {
-                    layers: dense(
-                        &decoder,
-                        &[&[self.latent], &reversed[..], &[pixels]].concat(),
-                    ),
-                    convolutions: vec![],
-                    shape: spec.shape(),
-                },
-            ),
-        };
-        let start = self.sigma.ln() as f32;
+        let (features, law) = (layout.features(), Law::FanIn);
         VaeNet {
-            encoder,
-            mu: init.at("mu").linear(last, self.latent, law),
-            log_var: init.at("log_var").linear(last, self.latent, law),
-            decoder,
-            log_scale: match self.likelihood {
-                Likelihood::Bernoulli | Likelihood::Gaussian => None,
-                Likelihood::GaussianLearned => Some(init.constant("log_scale", [1], start)),
-                Likelihood::DiscretisedLogistic => {
-                    Some(init.constant("log_scale", [channels], start))
-                }
-            },
+            encoder: layout.encoder(&init.at("encoder")),
+            mu: init.at("mu").linear(features, self.latent, law),
+            log_var: init.at("log_var").linear(features, self.latent, law),
+            decoder: layout.decoder(&init.at("decoder")),
+            log_scale: self.likelihood.log_scale(init, spec.channels, self.sigma),
             config: self.clone(),
         }
     }
-}
 
-/// Image to features.
-#[derive(Module, Debug)]
-pub struct Encoder {
-    convolutions: Vec<Conv2d>,
-    layers: Vec<Linear>,
-}
-
-impl Encoder {
-    fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let x = self
-            .convolutions
-            .iter()
-            .fold(x, |x, layer| relu(layer.forward(x)));
-        self.layers
-            .iter()
-            .fold(x.flatten(1, 3), |x, layer| relu(layer.forward(x)))
+    /// The size nearest to this one that the network takes.
+    pub(crate) fn size_for(&self, height: usize, width: usize) -> (usize, usize) {
+        let round = |side: usize| match self.network {
+            VaeNetwork::Conv => side.div_ceil(4) * 4,
+            VaeNetwork::Mlp => side,
+        };
+        (round(height), round(width))
     }
-}
 
-/// Code to location of the pixels.
-#[derive(Module, Debug)]
-pub struct Decoder {
-    layers: Vec<Linear>,
-    convolutions: Vec<ConvTranspose2d>,
-    #[module(skip)]
-    shape: [usize; 3],
-}
-
-impl Decoder {
-    fn forward(&self, z: Tensor<2>) -> Tensor<4> {
-        let [channels, height, width] = self.shape;
-        let mut h = z;
-        for (i, layer) in self.layers.iter().enumerate() {
-            h = layer.forward(h);
-            if i + 1 < self.layers.len() || !self.convolutions.is_empty() {
-                h = relu(h);
+    /// Checks the settings against the images.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] naming the setting and the remedy.
+    pub(crate) fn check(&self, spec: &DataSpec) -> Result<()> {
+        let wrong = |what: String, remedy: &str| Err(Error::settings(what, remedy));
+        if self.latent == 0 || self.width == 0 || self.hidden.contains(&0) {
+            return wrong(
+                "a size of 0 in [model]".into(),
+                "latent, width and hidden must be at least 1",
+            );
+        }
+        if self.network == VaeNetwork::Conv {
+            let natural = self.size_for(spec.height, spec.width);
+            if natural != (spec.height, spec.width) {
+                return wrong(
+                    format!(
+                        "images of {}×{} do not fit the convolutional VAE",
+                        spec.height, spec.width
+                    ),
+                    &format!(
+                        "height and width must be divisible by 4: --set data.size=[{},{}]",
+                        natural.0, natural.1
+                    ),
+                );
+            }
+            if self.hidden.len() != 1 {
+                return wrong(
+                    "model.hidden must hold one size with network = \"conv\"".into(),
+                    "for example hidden = [256]",
+                );
             }
         }
-        let [first, last] = &self.convolutions[..] else {
-            return h.reshape([-1, channels as i32, height as i32, width as i32]);
-        };
-        let h = h.reshape([
-            -1,
-            first.weight.dims()[0] as i32,
-            (height / 4) as i32,
-            (width / 4) as i32,
-        ]);
-        last.forward(relu(first.forward(h))) // [n, channels, height, width]
+        if !(self.sigma.is_finite() && self.sigma > 0.0) {
+            return wrong(
+                format!("model.sigma = {}", self.sigma),
+                "sigma must be larger than zero",
+            );
+        }
+        if self.binarise != Binarise::No && self.likelihood != Likelihood::Bernoulli {
+            return wrong(
+                "model.binarise needs a Bernoulli likelihood".into(),
+                "set model.likelihood = \"bernoulli\" or model.binarise = \"no\"",
+            );
+        }
+        self.check_bound()
+    }
+
+    /// Checks the settings of the bound among themselves.
+    fn check_bound(&self) -> Result<()> {
+        let wrong = |what: String, remedy: &str| Err(Error::settings(what, remedy));
+        if !self.beta.is_finite() || self.beta < 0.0 {
+            return wrong(
+                format!("model.beta = {}", self.beta),
+                "beta must be zero or larger",
+            );
+        }
+        if !self.free_bits.is_finite() || self.free_bits < 0.0 {
+            return wrong(
+                format!("model.free_bits = {}", self.free_bits),
+                "free_bits must be zero or larger",
+            );
+        }
+        match self.draws {
+            0 => wrong("model.draws = 0".into(), "at least one draw is needed"),
+            1 if self.one_draw_images > 0 => wrong(
+                "model.one_draw_images says when more draws begin, and model.draws is 1".into(),
+                "set model.draws to more than 1 or model.one_draw_images to 0",
+            ),
+            1 => Ok(()),
+            _ if self.beta != 1.0 || self.free_bits > 0.0 => wrong(
+                "the importance-weighted bound of model.draws > 1 has no KL term to weigh".into(),
+                "set model.beta to 1 and model.free_bits to 0, or model.draws to 1",
+            ),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -246,64 +222,72 @@ pub struct VaeNet {
     config: VaeConfig,
 }
 
-/// The two parts of the evidence lower bound, each `[n]`, in nats.
-#[derive(Clone, Debug)]
-pub struct Elbo {
-    /// −log p(x|z), summed over the pixels.
-    pub reconstruction: Tensor<1>,
-    /// KL(q(z|x) ‖ N(0, I)) of each code number, `[n, latent]`.
-    pub kl: Tensor<2>,
-}
-
 impl VaeNet {
+    /// The settings it was made by.
+    pub(crate) fn config(&self) -> &VaeConfig {
+        &self.config
+    }
+
     /// Mean and log-variance of the code, each `[n, latent]`.
     pub fn encode(&self, x: Tensor<4>) -> (Tensor<2>, Tensor<2>) {
-        let h = self.encoder.forward(x);
+        self.encode_given(x, None)
+    }
+
+    /// As [`VaeNet::encode`], of a network that is told a condition.
+    pub(crate) fn encode_given(
+        &self,
+        x: Tensor<4>,
+        given: Option<&Given>,
+    ) -> (Tensor<2>, Tensor<2>) {
+        let h = self.encoder.forward(x, given.map(|g| g.condition.clone()));
         (self.mu.forward(h.clone()), self.log_var.forward(h))
     }
 
     /// Location of the pixels, `[n, channels, height, width]`: logits or means.
     pub fn decode(&self, z: Tensor<2>) -> Tensor<4> {
-        self.decoder.forward(z)
+        self.decode_given(z, None)
+    }
+
+    /// As [`VaeNet::decode`], of a network that is told a condition.
+    pub(crate) fn decode_given(&self, z: Tensor<2>, given: Option<&Given>) -> Tensor<4> {
+        self.decoder.forward(z, given.map(|g| g.condition.clone()))
     }
 
     /// Expected pixels in unit range.
     pub fn expected(&self, z: Tensor<2>) -> Tensor<4> {
-        let location = self.decode(z);
-        match self.config.likelihood {
-            Likelihood::Bernoulli => sigmoid(location),
-            _ => location.clamp(0.0, 1.0),
-        }
+        self.expected_given(z, None)
+    }
+
+    /// As [`VaeNet::expected`], of a network that is told a condition.
+    pub(crate) fn expected_given(&self, z: Tensor<2>, given: Option<&Given>) -> Tensor<4> {
+        self.config.likelihood.expected(self.decode_given(z, given))
     }
 
     /// −log p(x|location), summed over the pixels, `[n]`.
     pub fn negative_log_likelihood(&self, location: Tensor<4>, x: Tensor<4>) -> Tensor<1> {
-        let scale = |channels: usize| -> Tensor<4> {
-            let scale = self.log_scale.as_ref().map(|s| s.val());
-            match scale {
-                Some(scale) => scale.reshape([1, channels as i32, 1, 1]),
-                None => Tensor::full([1, 1, 1, 1], self.config.sigma.ln(), &x.device()),
-            }
-        };
-        let [_, channels, _, _] = x.dims();
-        let nats = match self.config.likelihood {
-            Likelihood::Bernoulli => bernoulli(location, x),
-            Likelihood::Gaussian | Likelihood::GaussianLearned => gaussian(location, scale(1), x),
-            Likelihood::DiscretisedLogistic => discretised_logistic(location, scale(channels), x),
+        self.nats_given(location, x, None)
+    }
+
+    /// As [`VaeNet::negative_log_likelihood`], without the pixels that a condition tells.
+    pub(crate) fn nats_given(
+        &self,
+        location: Tensor<4>,
+        x: Tensor<4>,
+        given: Option<&Given>,
+    ) -> Tensor<1> {
+        let scale = self.log_scale.as_ref().map(Param::val);
+        let (likelihood, sigma) = (self.config.likelihood, self.config.sigma);
+        let nats = likelihood.nats(location, scale, sigma, x);
+        let nats = match given.and_then(|g| g.modelled.clone()) {
+            Some(modelled) => nats.mul(modelled),
+            None => nats,
         };
         nats.flatten::<2>(1, 3).sum_dim(1).squeeze_dim(1)
     }
 
     /// Both parts of the bound for unit images `x` and standard normal `eps` `[n, latent]`.
     pub fn elbo(&self, x: Tensor<4>, eps: Tensor<2>) -> Elbo {
-        let (mu, log_var) = self.encode(x.clone());
-        let z = mu
-            .clone()
-            .add(eps.mul(log_var.clone().mul_scalar(0.5).exp()));
-        Elbo {
-            reconstruction: self.negative_log_likelihood(self.decode(z), x),
-            kl: kl_standard_normal(mu, log_var),
-        }
+        self.elbo_given(x, eps, None)
     }
 
     /// log p(x, z) − log q(z|x) for one draw of the code, `[n]`: a term of the
@@ -315,15 +299,47 @@ impl VaeNet {
         log_var: Tensor<2>,
         eps: Tensor<2>,
     ) -> Tensor<1> {
-        let z = mu
-            .clone()
-            .add(eps.mul(log_var.clone().mul_scalar(0.5).exp()));
-        let likelihood = self
-            .negative_log_likelihood(self.decode(z.clone()), x)
-            .neg();
-        let prior = log_normal(z.clone(), mu.zeros_like(), mu.zeros_like());
-        let posterior = log_normal(z, mu, log_var);
-        likelihood.add(prior.sub(posterior).sum_dim(1).squeeze_dim(1))
+        self.log_weight_given(x, mu, log_var, eps, None)
+    }
+
+    /// The loss of unit images `x`, `[1]`, and what is told of it: `loss`, `reconstruction` and
+    /// `kl`, means in nats. `eps` is standard normal, `latent` numbers for each draw,
+    /// `[n, draws · latent]`; with more than one draw the loss is the negative
+    /// importance-weighted bound, in which `kl_weight` weighs log p(z) − log q(z|x).
+    pub fn loss(&self, x: Tensor<4>, eps: Tensor<2>, kl_weight: f64) -> (Tensor<1>, Scalars) {
+        self.loss_given(x, eps, None, kl_weight)
+    }
+
+    /// The weight of the KL term and the draws for a batch: those of the images trained on so
+    /// far, or of a whole training where the network is only evaluated.
+    pub(crate) fn weight_and_draws(&self, batch: &HostBatch, draw: &Draw) -> (f64, usize) {
+        let images = match draw.is_training() {
+            true => batch.step.saturating_mul(batch.batch as u64),
+            false => u64::MAX,
+        };
+        (self.config.kl_weight(images), self.config.draws_at(images))
+    }
+}
+
+impl Objective for VaeNet {
+    fn objective(&self, batch: &HostBatch, draw: &Draw) -> Result<(Tensor<1>, Scalars)> {
+        let (kl_weight, draws) = self.weight_and_draws(batch, draw);
+        let x = self.config.binarise.pixels(batch, draw);
+        let eps = draw.normals(Purpose::Noise, batch, draws * self.config.latent);
+        Ok(self.loss(x, eps, kl_weight))
+    }
+
+    fn health(&self, batch: &HostBatch, draw: &Draw) -> Result<Health> {
+        let (mu, log_var) = self.encode(self.config.binarise.pixels(batch, draw));
+        Ok(Health::judge(code_signs(mu, log_var)))
+    }
+
+    fn into_pipeline(self, context: &TrainerContext) -> Box<dyn Pipeline> {
+        Box::new(VaePipeline {
+            net: self,
+            spec: context.spec.clone(),
+            device: context.device.clone(),
+        })
     }
 }
 
@@ -332,7 +348,7 @@ pub struct Vae;
 
 impl Family for Vae {
     type Config = VaeConfig;
-    type Trainer = VaeTrainer;
+    type Trainer = Solo<VaeNet>;
 
     const INFO: Info = Info {
         id: "vae",
@@ -356,69 +372,16 @@ impl Family for Vae {
     };
 
     fn natural_size(config: &VaeConfig, height: usize, width: usize) -> (usize, usize) {
-        let round = |side: usize| match config.network {
-            VaeNetwork::Conv => side.div_ceil(4) * 4,
-            VaeNetwork::Mlp => side,
-        };
-        (round(height), round(width))
+        config.size_for(height, width)
     }
 
     fn check(config: &VaeConfig, spec: &DataSpec) -> Result<()> {
-        let wrong = |what: String, remedy: &str| Err(Error::settings(what, remedy));
-        if config.latent == 0 || config.width == 0 || config.hidden.contains(&0) {
-            return wrong(
-                "a size of 0 in [model]".into(),
-                "latent, width and hidden must be at least 1",
-            );
-        }
-        if config.network == VaeNetwork::Conv {
-            let natural = Self::natural_size(config, spec.height, spec.width);
-            if natural != (spec.height, spec.width) {
-                return wrong(
-                    format!(
-                        "images of {}×{} do not fit the convolutional VAE",
-                        spec.height, spec.width
-                    ),
-                    &format!(
-                        "height and width must be divisible by 4: --set data.size=[{},{}]",
-                        natural.0, natural.1
-                    ),
-                );
-            }
-            if config.hidden.len() != 1 {
-                return wrong(
-                    "model.hidden must hold one size with network = \"conv\"".into(),
-                    "for example hidden = [256]",
-                );
-            }
-        }
-        if !config.beta.is_finite() || config.beta < 0.0 {
-            return wrong(
-                format!("model.beta = {}", config.beta),
-                "beta must be zero or larger",
-            );
-        }
-        if !(config.sigma.is_finite() && config.sigma > 0.0) {
-            return wrong(
-                format!("model.sigma = {}", config.sigma),
-                "sigma must be larger than zero",
-            );
-        }
-        if config.binarise != Binarise::No && config.likelihood != Likelihood::Bernoulli {
-            return wrong(
-                "model.binarise needs a Bernoulli likelihood".into(),
-                "set model.likelihood = \"bernoulli\" or model.binarise = \"no\"",
-            );
-        }
-        Ok(())
+        config.check(spec)
     }
 
-    fn trainer(config: &VaeConfig, context: &TrainerContext) -> Result<VaeTrainer> {
+    fn trainer(config: &VaeConfig, context: &TrainerContext) -> Result<Solo<VaeNet>> {
         let net = config.init(&context.spec, &Init::new(context.seed, &context.device));
-        Ok(VaeTrainer {
-            learner: Learner::new(net, context.adam, context.average_half_life_images, ""),
-            context: context.clone(),
-        })
+        Ok(Solo::new(net, context))
     }
 
     fn pipeline(
@@ -513,298 +476,59 @@ impl Family for Vae {
     }
 }
 
-/// A VAE in training.
-pub struct VaeTrainer {
-    learner: Learner<VaeNet>,
-    context: TrainerContext,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl VaeTrainer {
-    /// The bound on a batch: pixels binarised if asked for, one draw of the code per image.
-    fn elbo(
-        &self,
-        net: &VaeNet,
-        batch: &HostBatch,
-        purposes: [Purpose; 2],
-        device: &Device,
-    ) -> Elbo {
-        let (seed, latent) = (self.context.seed, net.config.latent);
-        let x = self.pixels(net, batch, purposes[0], device);
-        let eps = normals(seed, purposes[1], batch.step, batch.batch, latent);
-        let eps = Tensor::<1>::from_floats(&eps[..], device).reshape([batch.batch, latent]);
-        net.elbo(x, eps)
-    }
-
-    /// The pixels the model is trained on: as they are, or binarised.
-    fn pixels(
-        &self,
-        net: &VaeNet,
-        batch: &HostBatch,
-        purpose: Purpose,
-        device: &Device,
-    ) -> Tensor<4> {
-        match net.config.binarise {
-            Binarise::No => images_to_device(batch, Range::Unit, device),
-            Binarise::Dynamic => binarised(batch, self.context.seed, purpose, device),
-        }
-    }
-
-    fn scalars(&self, elbo: Elbo) -> Scalars {
-        let reconstruction = f64::from(elbo.reconstruction.mean().into_scalar::<f32>());
-        let kl = f64::from(elbo.kl.sum_dim(1).mean().into_scalar::<f32>());
-        let beta = self.learner.module().config.beta;
-        vec![
-            ("loss", reconstruction + beta * kl),
-            ("reconstruction", reconstruction),
-            ("kl", kl),
-        ]
-    }
-}
-
-/// Pixels drawn with their grey value as probability, keyed by (seed, purpose, step, row).
-fn binarised(batch: &HostBatch, seed: u64, purpose: Purpose, device: &Device) -> Tensor<4> {
-    let [channels, height, width] = batch.shape;
-    let size = channels * height * width;
-    let mut pixels = Vec::with_capacity(batch.images.len());
-    for (row, image) in batch.images.chunks_exact(size).enumerate() {
-        let mut random = crate::random::stream(seed, purpose, batch.step, row as u64);
-        pixels.extend(
-            image
-                .iter()
-                .map(|&p| f32::from(u8::from(random.uniform() < p))),
-        );
-    }
-    Tensor::<1>::from_floats(&pixels[..], device).reshape([batch.batch, channels, height, width])
-}
-
-impl Trainer for VaeTrainer {
-    fn step(&mut self, step: &Step) -> Result<Scalars> {
-        let mut gradients = Gradients::default();
-        let mut total: Scalars = vec![];
-        let images = step.micro.iter().map(|b| b.batch).sum();
-        for batch in step.micro {
-            let net = self.learner.module();
-            let elbo = self.elbo(
-                net,
-                batch,
-                [Purpose::Binarise, Purpose::Noise],
-                &self.context.device,
-            );
-            let kl = elbo.kl.clone().sum_dim(1).squeeze_dim(1);
-            let loss = elbo
-                .reconstruction
-                .clone()
-                .add(kl.mul_scalar(net.config.beta))
-                .mean();
-            gradients.add(Gradients::take(&mut loss.backward(), net));
-            crate::train::accumulate(&mut total, &self.scalars(elbo), step.micro.len());
-        }
-        let gradients = gradients.scale(1.0 / step.micro.len() as f64);
-        let norm = self
-            .learner
-            .update(gradients, step.learning_rate, step.clip_norm, images);
-        total.push(("gradient_norm", norm));
-        Ok(total)
-    }
-
-    fn validate(&self, batch: &HostBatch) -> Result<Scalars> {
-        let device = self.context.device.clone().without_autodiff();
-        let net = self.learner.for_use();
-        Ok(self.scalars(self.elbo(
-            &net,
-            batch,
-            [Purpose::ValidateBinarise, Purpose::Validate],
-            &device,
-        )))
-    }
-
-    /// A code number is active when the variance of its mean over images exceeds 0.01 (Burda et
-    /// al., 2016). A collapsed posterior has no active number and a KL near zero.
-    fn health(&self, batch: &HostBatch) -> Result<Health> {
-        let device = self.context.device.clone().without_autodiff();
-        let net = self.learner.for_use();
-        let x = self.pixels(&net, batch, Purpose::ValidateBinarise, &device);
-        let (mu, log_var) = net.encode(x);
-        let latent = net.config.latent as f64;
-        let kl = crate::nn::host(kl_standard_normal(mu.clone(), log_var).mean_dim(0));
-        let per_latent = kl.iter().map(|nats| f64::from(*nats)).sum::<f64>() / latent;
-        let mut signs = vec![(
-            "kl_per_latent",
-            per_latent,
-            Limit::Below {
-                watch: 0.05,
-                bad: 0.005,
-            },
-            "nats each code number carries on average; near zero the code is unused: lower model.beta or model.latent",
-        )];
-        if batch.batch > 1 {
-            let variance = crate::nn::host(mu.var(0)); // over the images, [latent]
-            let active = variance.iter().filter(|v| **v > 0.01).count();
-            signs.push((
-                "active_units",
-                active as f64,
-                Limit::Below {
-                    watch: (latent * 0.1).max(2.0).min(latent),
-                    bad: 1.0,
+    #[test]
+    fn settings_of_the_bound_that_make_no_sense_are_refused() {
+        let (plain, spec) = Vae::tiny();
+        let several = VaeConfig {
+            draws: 5,
+            ..plain.clone()
+        };
+        for (config, word) in [
+            (
+                VaeConfig {
+                    draws: 0,
+                    ..plain.clone()
                 },
-                "code numbers whose mean varies over images; with none the decoder ignores its code (posterior collapse): lower model.beta",
-            ));
+                "draws",
+            ),
+            (
+                VaeConfig {
+                    free_bits: -0.5,
+                    ..plain.clone()
+                },
+                "free_bits",
+            ),
+            (
+                VaeConfig {
+                    one_draw_images: 9,
+                    ..plain.clone()
+                },
+                "one_draw_images",
+            ),
+            (
+                VaeConfig {
+                    beta: 2.0,
+                    ..several.clone()
+                },
+                "importance-weighted",
+            ),
+            (
+                VaeConfig {
+                    free_bits: 0.1,
+                    ..several.clone()
+                },
+                "importance-weighted",
+            ),
+        ] {
+            let error = Vae::check(&config, &spec).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
         }
-        Ok(Health::judge(signs))
-    }
-
-    fn save(&self) -> TrainState {
-        let mut state = TrainState::default();
-        self.learner.save(&mut state);
-        state
-    }
-
-    fn restore(&mut self, state: &TrainState) -> Result<()> {
-        self.learner.restore(state, &self.context.device)
-    }
-
-    fn start_from(&mut self, weights: &TensorMap) -> Result<()> {
-        self.learner.start_from(weights)
-    }
-
-    fn pipeline(&self) -> Result<Box<dyn Pipeline>> {
-        let device = self.context.device.clone().without_autodiff();
-        Ok(Box::new(VaePipeline {
-            net: self.learner.for_use(),
-            spec: self.context.spec.clone(),
-            device,
-        }))
-    }
-
-    fn parameters(&self) -> usize {
-        self.learner.parameters()
-    }
-}
-
-struct VaePipeline {
-    net: VaeNet,
-    spec: DataSpec,
-    device: Device,
-}
-
-impl VaePipeline {
-    fn latents(&self, numbers: &[u64], seed: u64) -> Tensor<2> {
-        let latent = self.net.config.latent;
-        let z = crate::random::latents(seed, numbers, latent);
-        Tensor::<1>::from_floats(&z[..], &self.device).reshape([numbers.len(), latent])
-    }
-}
-
-impl Pipeline for VaePipeline {
-    fn tasks(&self) -> &'static [Task] {
-        Vae::INFO.tasks
-    }
-
-    fn shape(&self) -> [usize; 3] {
-        self.spec.shape()
-    }
-
-    fn answer(&self, request: &Request, progress: Progress) -> Result<Answer> {
-        let unit = |x: Tensor<4>| Ok(Answer::Images(ImageBatch::new(x, Range::Unit)?));
-        match request {
-            Request::Generate { numbers, options } => {
-                options.only(Vae::INFO.id, &[])?;
-                let mut done = 0;
-                let x = in_blocks(numbers, |block| {
-                    done += block.len();
-                    let x = self.net.expected(self.latents(block, options.seed));
-                    progress(done, numbers.len().max(done));
-                    Ok(x)
-                })?;
-                unit(x)
-            }
-            Request::Reconstruct { images, .. } => {
-                let x = self.checked(images)?;
-                unit(rows_in_blocks(x, |x| {
-                    Ok(self.net.expected(self.net.encode(x).0))
-                })?)
-            }
-            Request::Encode { images, .. } => {
-                let mu = rows_in_blocks(self.checked(images)?, |x| Ok(self.net.encode(x).0))?;
-                let latent = self.net.config.latent;
-                Ok(Answer::Codes(
-                    crate::nn::host(mu)
-                        .chunks(latent)
-                        .map(<[f32]>::to_vec)
-                        .collect(),
-                ))
-            }
-            Request::Interpolate {
-                from,
-                to,
-                frames,
-                options,
-            } => {
-                options.only(Vae::INFO.id, &[])?;
-                let ends = self.latents(&[*from, *to], options.seed);
-                let path = crate::nn::slerp(ends, *frames);
-                unit(rows_in_blocks(path, |z| Ok(self.net.expected(z)))?)
-            }
-            _ => Err(unsupported(Vae::INFO.id, request.task(), self.tasks())),
+        for config in [plain, several] {
+            Vae::check(&config, &spec).unwrap();
         }
     }
-
-    fn latent_dims(&self) -> Option<usize> {
-        Some(self.net.config.latent)
-    }
-
-    fn decode(
-        &self,
-        latents: &[f32],
-        numbers: &[u64],
-        options: &SampleOptions,
-    ) -> Result<ImageBatch> {
-        options.only(Vae::INFO.id, &[])?;
-        let size = [numbers.len(), self.net.config.latent];
-        let z = of_latents(latents, size, &self.device)?;
-        let x = rows_in_blocks(z, |z| Ok(self.net.expected(z)))?;
-        Ok(ImageBatch::new(x, Range::Unit)?)
-    }
-
-    fn likelihood(&self) -> Option<task::Likelihood> {
-        Some(task::Likelihood::ImportanceWeighted)
-    }
-
-    fn log_likelihood(
-        &self,
-        images: &ImageBatch,
-        _conditions: &Conditions,
-        draws: usize,
-        seed: u64,
-    ) -> Result<Vec<f64>> {
-        let x = self.checked(images)?;
-        let [n, latent] = [x.dims()[0], self.net.config.latent];
-        let (mu, log_var) = self.net.encode(x.clone());
-        let mut terms = vec![Vec::with_capacity(draws); n];
-        for draw in 0..draws {
-            let eps = normals(seed, Purpose::Importance, draw as u64, n, latent);
-            let eps = Tensor::<1>::from_floats(&eps[..], &self.device).reshape([n, latent]);
-            let weight = self
-                .net
-                .log_weight(x.clone(), mu.clone(), log_var.clone(), eps);
-            for (image, w) in crate::nn::host(weight).into_iter().enumerate() {
-                terms[image].push(f64::from(w));
-            }
-        }
-        Ok(terms.iter().map(|t| log_mean_exp(t)).collect())
-    }
-}
-
-impl VaePipeline {
-    fn checked(&self, images: &ImageBatch) -> Result<Tensor<4>> {
-        crate::task::of_shape(images, self.spec.shape(), Range::Unit, &self.device)
-    }
-}
-
-/// The logarithm of the mean of exponentials, without overflow: the importance-weighted bound
-/// of the log-weights of one image.
-pub fn log_mean_exp(terms: &[f64]) -> f64 {
-    let largest = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let sum: f64 = terms.iter().map(|t| (t - largest).exp()).sum();
-    largest + (sum / terms.len() as f64).ln()
 }

@@ -169,6 +169,12 @@ impl RunDir {
         self.samples_path().join(format!("{}.png", step_name(step)))
     }
 
+    /// The picture of images and their reconstructions after a step.
+    pub fn reconstruction_path(&self, step: u64) -> PathBuf {
+        self.samples_path()
+            .join(format!("reconstruction-{step:09}.png"))
+    }
+
     /// The run's checkpoints.
     pub fn checkpoints(&self) -> Checkpoints {
         Checkpoints::new(self.path.join("checkpoints"))

@@ -53,6 +53,12 @@ pub struct RunRecord {
     pub status: RunStatus,
     /// The run whose weights it started from.
     pub parent: Option<String>,
+    /// Seconds of training, over all processes, when the record was last written.
+    #[serde(default)]
+    pub train_seconds: f64,
+    /// Why training ended before its last step, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_early: Option<String>,
     /// When it was made, as `2026-08-31T12:00:00Z`. These texts sort by time.
     pub created: String,
     /// When the record was last written.
@@ -75,6 +81,8 @@ impl RunRecord {
             data_digest: None,
             status: RunStatus::Running,
             parent: None,
+            train_seconds: 0.0,
+            ended_early: None,
             created: now.clone(),
             updated: now,
         }

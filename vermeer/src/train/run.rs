@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use vermeer_image::{ImageBatch, Range};
 
 use super::events::{Event, Sink};
-use super::health::{Health, shared_pattern};
+use super::health::{Health, Verdict, shared_pattern};
 use super::{Plan, Scalars, Settings};
 use crate::data::{self, HostBatch, Split, Subset};
 use crate::optim::LearningRate;
@@ -29,8 +29,8 @@ pub struct Outcome {
     pub step: u64,
     /// Lowest validation loss and its step, where the family has one.
     pub best: Option<(u64, f64)>,
-    /// Whether training ended before its last step because the validation loss stopped falling.
-    pub stopped_early: bool,
+    /// Why training ended before its last step, if it did.
+    pub stopped_early: Option<String>,
     /// The last health verdict.
     pub health: Option<Health>,
 }
@@ -45,6 +45,10 @@ pub struct Training {
     best: Option<(u64, f64)>,
     /// Evaluations since the lowest validation loss.
     waited: u64,
+    /// Examinations with a bad verdict since the last other one.
+    bad: u64,
+    /// Seconds trained before this process.
+    seconds: f64,
     health: Option<Health>,
     examined: Vec<HostBatch>,
     started: Instant,
@@ -139,9 +143,9 @@ impl Training {
             ));
         }
         let mut trainer = plan.trainer()?;
-        let (step, best, waited) = match run.checkpoints().list().is_empty() {
+        let (step, best, [waited, bad]) = match run.checkpoints().list().is_empty() {
             // Killed before its first checkpoint: it begins anew.
-            true => (0, None, 0),
+            true => (0, None, [0, 0]),
             false => {
                 let (checkpoint, warnings) = run.checkpoints().load_latest()?;
                 warnings
@@ -159,7 +163,7 @@ impl Training {
                 (
                     checkpoint.step,
                     number("best_step").zip(loss),
-                    number("waited").unwrap_or(0),
+                    ["waited", "bad"].map(|key| number(key).unwrap_or(0)),
                 )
             }
         };
@@ -173,7 +177,9 @@ impl Training {
         record.status = RunStatus::Running;
         record.write(&run)?;
         let mut training = Self::assemble(plan, run, record, trainer, examined, lock);
-        (training.step, training.best, training.waited) = (step, best, waited);
+        (training.step, training.best) = (step, best);
+        (training.waited, training.bad) = (waited, bad);
+        training.seconds = training.record.train_seconds;
         Ok(training)
     }
 
@@ -193,6 +199,8 @@ impl Training {
             step: 0,
             best: None,
             waited: 0,
+            bad: 0,
+            seconds: 0.0,
             health: None,
             examined,
             started: Instant::now(),
@@ -222,6 +230,10 @@ impl Training {
             Err(Error::Stopped { .. }) => RunStatus::Stopped,
             Err(_) => RunStatus::Failed,
         };
+        self.record.train_seconds = self.seconds();
+        if let Ok(outcome) = &result {
+            self.record.ended_early.clone_from(&outcome.stopped_early);
+        }
         let recorded = self.record.write(&self.run);
         let outcome = result?;
         recorded?;
@@ -252,9 +264,9 @@ impl Training {
             images_per_step,
         });
         self.started = Instant::now();
-        let mut stopped_early = settings.early_stop > 0 && self.waited >= settings.early_stop;
+        let mut stopped_early = self.reason_to_end();
         let mut unsaved = None;
-        while self.step < settings.steps && !stopped_early {
+        while self.step < settings.steps && stopped_early.is_none() {
             if stop.load(Ordering::Relaxed) {
                 self.save()?;
                 sink.event(&Event::Saved { step: self.step });
@@ -314,11 +326,17 @@ impl Training {
                 }
             }
             if look {
-                stopped_early = self.look(&mut writers, sink)?;
+                self.look(&mut writers, sink)?;
+                stopped_early = self.reason_to_end();
+                if let Some(reason) = &stopped_early {
+                    sink.event(&Event::Warning(format!("step {}: {reason}", self.step)));
+                }
             }
-            if keep || stopped_early {
+            if keep || stopped_early.is_some() {
                 unsaved = match self.save() {
                     Ok(()) => {
+                        self.record.train_seconds = self.seconds();
+                        tolerate(self.record.write(&self.run), sink);
                         sink.event(&Event::Saved { step: self.step });
                         None
                     }
@@ -363,8 +381,34 @@ impl Training {
         self.step * (train.batch_size * train.accumulate) as u64 / self.plan.train.len() as u64
     }
 
-    /// Evaluates validation images and health; true when training should end early.
-    fn look(&mut self, writers: &mut Writers, sink: &mut dyn Sink) -> Result<bool> {
+    /// Why training should end before its last step, if it should.
+    fn reason_to_end(&self) -> Option<String> {
+        let settings = &self.plan.settings.train;
+        if settings.early_stop > 0 && self.waited >= settings.early_stop {
+            let text = "ended early: the validation loss did not fall at the last";
+            return Some(format!("{text} {} evaluations", self.waited));
+        }
+        if settings.stop_on_bad > 0 && self.bad >= settings.stop_on_bad {
+            let why = self
+                .health
+                .as_ref()
+                .map(|health| health.reasons().join("; "));
+            return Some(format!(
+                "ended early: the health was bad {} times in a row: {}",
+                self.bad,
+                why.unwrap_or_default()
+            ));
+        }
+        None
+    }
+
+    /// Seconds trained so far, in every process.
+    fn seconds(&self) -> f64 {
+        self.seconds + self.started.elapsed().as_secs_f64()
+    }
+
+    /// Evaluates validation images and health.
+    fn look(&mut self, writers: &mut Writers, sink: &mut dyn Sink) -> Result<()> {
         let at = (self.step, self.epoch());
         let scalars = self.validate()?;
         self.check_finite(&scalars)?;
@@ -384,6 +428,10 @@ impl Training {
                 step: self.step,
                 health: health.clone(),
             });
+            self.bad = match health.verdict {
+                Verdict::Bad => self.bad + 1,
+                Verdict::Ok | Verdict::Watch => 0,
+            };
             self.health = Some(health);
         }
         let loss = scalars.iter().find(|(name, _)| *name == "loss");
@@ -402,8 +450,7 @@ impl Training {
                 best,
             });
         }
-        let patience = self.plan.settings.train.early_stop;
-        Ok(patience > 0 && self.waited >= patience)
+        Ok(())
     }
 
     /// Notes the lowest validation loss and saves its state at once, because BEST names a
@@ -456,25 +503,30 @@ impl Training {
             return Ok((vec![], None));
         }
         let pipeline = self.trainer.pipeline()?;
-        let numbers: Vec<u64> = (0..count as u64).collect();
-        let options = SampleOptions {
-            seed: self.plan.settings.seed,
-            ..Default::default()
-        };
-        let request = Request::Generate {
-            numbers: &numbers,
-            options: &options,
-        };
-        let images = pipeline
-            .answer(&request, &mut |_, _| ())?
-            .into_images()?
-            .to_images()?;
-        let grid = vermeer_image::grid(&images, None, 2, None)?;
-        let path = self.run.sample_path(self.step);
-        let png = vermeer_image::encode_png(&grid)?;
-        crate::run::replace_file(&path, &png)?;
-        board.image(self.step, "samples", &png)?;
-        let mut paths = vec![path];
+        let mut paths = vec![];
+        let mut samples = None;
+        if pipeline.tasks().contains(&Task::Generate) {
+            let numbers: Vec<u64> = (0..count as u64).collect();
+            let options = SampleOptions {
+                seed: self.plan.settings.seed,
+                ..Default::default()
+            };
+            let request = Request::Generate {
+                numbers: &numbers,
+                options: &options,
+            };
+            let images = pipeline
+                .answer(&request, &mut |_, _| ())?
+                .into_images()?
+                .to_images()?;
+            let grid = vermeer_image::grid(&images, None, 2, None)?;
+            let path = self.run.sample_path(self.step);
+            let png = vermeer_image::encode_png(&grid)?;
+            crate::run::replace_file(&path, &png)?;
+            board.image(self.step, "samples", &png)?;
+            paths.push(path);
+            samples = Some(images);
+        }
         if let (true, Some(batch)) = (
             pipeline.tasks().contains(&Task::Reconstruct),
             self.examined.first(),
@@ -501,17 +553,14 @@ impl Training {
                 .flat_map(|(a, b)| [a, b])
                 .collect();
             let png = vermeer_image::encode_png(&vermeer_image::grid(&pairs, Some(8), 2, None)?)?;
-            let path = self
-                .run
-                .samples_path()
-                .join(format!("reconstruction-{:09}.png", self.step));
+            let path = self.run.reconstruction_path(self.step);
             crate::run::replace_file(&path, &png)?;
             board.image(self.step, "reconstructions", &png)?;
             paths.push(path);
         }
-        let pattern = match self.examined.first() {
-            Some(real) => shared_pattern(real, &images)?,
-            None => None,
+        let pattern = match (self.examined.first(), samples) {
+            (Some(real), Some(samples)) => shared_pattern(real, &samples)?,
+            _ => None,
         };
         Ok((paths, pattern))
     }
@@ -532,6 +581,7 @@ impl Training {
         let mut state = use_state(&self.plan)?;
         state.insert("step".into(), json!(self.step));
         state.insert("waited".into(), json!(self.waited));
+        state.insert("bad".into(), json!(self.bad));
         if let Some((step, loss)) = self.best {
             state.insert("best_step".into(), json!(step));
             state.insert("best_loss".into(), json!(loss));

@@ -160,6 +160,8 @@ pub struct TrainSettings {
     pub keep_last: usize,
     /// Evaluations without a lower validation loss after which training ends; 0 for never.
     pub early_stop: u64,
+    /// Bad health verdicts in a row after which training ends; 0 for never.
+    pub stop_on_bad: u64,
 }
 
 impl Default for TrainSettings {
@@ -184,6 +186,7 @@ impl Default for TrainSettings {
             save_every: 1000,
             keep_last: 3,
             early_stop: 0,
+            stop_on_bad: 0,
         }
     }
 }

@@ -1,22 +1,48 @@
 //! The generated parts of README and docs against the lists.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use vermeer::registry::FAMILIES;
 use vermeer::task::TASKS;
 use vermeer::train::TrainSettings;
 use vermeer_image::metrics::{Better, METRICS, Metric};
 
+/// What makes these tests write the generated parts instead of comparing them.
+const WRITE: &str = "VERMEER_WRITE_TABLES";
+
+fn place(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file)
+}
+
+/// A text around a generated part: before its two header lines' end, its rows, after.
+fn parts(file: &str, name: &str) -> [String; 3] {
+    let text = fs::read_to_string(place(file)).unwrap();
+    let start = format!("<!-- generated: {name} -->\n");
+    let (before, rest) = text.split_once(&start).unwrap();
+    let (part, after) = rest.split_once(&format!("<!-- end: {name} -->")).unwrap();
+    let header: String = part.split_inclusive('\n').take(2).collect();
+    [
+        format!("{before}{start}{header}"),
+        part[header.len()..].to_owned(),
+        format!("<!-- end: {name} -->{after}"),
+    ]
+}
+
 /// The lines between the markers of a generated part, without its two header lines.
 fn rows(file: &str, name: &str) -> Vec<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
-    let text = fs::read_to_string(&path).unwrap();
-    let (_, rest) = text
-        .split_once(&format!("<!-- generated: {name} -->\n"))
-        .unwrap();
-    let (part, _) = rest.split_once(&format!("<!-- end: {name} -->")).unwrap();
-    part.lines().skip(2).map(str::to_owned).collect()
+    let [_, rows, _] = parts(file, name);
+    rows.lines().map(str::to_owned).collect()
+}
+
+/// Fails unless a generated part holds these rows; writes them where that is asked for.
+fn agree(file: &str, name: &str, expected: &[String]) {
+    if std::env::var_os(WRITE).is_some() {
+        let [before, _, after] = parts(file, name);
+        let lines: String = expected.iter().map(|row| format!("{row}\n")).collect();
+        fs::write(place(file), before + &lines + &after).unwrap();
+    }
+    assert_eq!(rows(file, name), expected, "{WRITE}=1 writes it anew");
 }
 
 #[test]
@@ -29,20 +55,30 @@ fn readme_lists_every_family_and_task() {
             format!("| [`{id}`](docs/families/{id}.md) | {title} | {summary} | {sizes} |")
         })
         .collect();
-    assert_eq!(rows("README.md", "families"), families);
-    let tasks: Vec<String> = TASKS
+    agree("README.md", "families", &families);
+    let tasks: Vec<String> = FAMILIES
         .iter()
-        .map(|task| {
-            let answers = FAMILIES
+        .map(|family| {
+            let answers = TASKS
                 .iter()
-                .map(|family| match family.info().tasks.contains(task) {
+                .map(|task| match family.info().tasks.contains(task) {
                     true => " ✓ |",
                     false => " – |",
                 });
-            format!("| {} |{}", task.name(), answers.collect::<String>())
+            let answers: String = answers.collect();
+            format!("| `{}` |{answers}", family.info().id)
         })
         .collect();
-    assert_eq!(rows("README.md", "tasks"), tasks);
+    agree("README.md", "tasks", &tasks);
+    let header: String = TASKS
+        .iter()
+        .map(|task| format!(" {} |", task.name()))
+        .collect();
+    let [before, ..] = parts("README.md", "tasks");
+    assert!(
+        before.contains(&format!("| family |{header}\n")),
+        "{header}"
+    );
 }
 
 /// The key and the default of each row.
@@ -100,5 +136,5 @@ fn the_guide_of_evaluation_lists_every_metric() {
         format!("| `{id}` | {title} | {better} | {floor} | {meaning} | {caveat} |")
     };
     let expected: Vec<String> = METRICS.iter().map(row).collect();
-    assert_eq!(rows("docs/evaluation.md", "metrics"), expected);
+    agree("docs/evaluation.md", "metrics", &expected);
 }

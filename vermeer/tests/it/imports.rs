@@ -23,7 +23,7 @@ use crate::twin::{on_device, values};
 const CLOSE: f64 = 1e-4;
 
 /// The folder of a published checkpoint.
-fn folder(name: &str) -> Option<PathBuf> {
+pub(crate) fn folder(name: &str) -> Option<PathBuf> {
     match env::var_os("VERMEER_SHARED") {
         Some(shared) => Some(Path::new(&shared).join("checkpoints").join(name)),
         None => {
@@ -35,26 +35,26 @@ fn folder(name: &str) -> Option<PathBuf> {
 
 /// What the reference code computes (PyTorch 2.11 on the processor; the file's header names
 /// repository and commit).
-struct Reference {
+pub(crate) struct Reference {
     tensors: TensorMap,
     /// By output, how far the reference in float32 is from itself in float64, at most.
     noise: BTreeMap<String, f64>,
 }
 
 impl Reference {
-    fn open(path: &Path) -> Self {
+    pub(crate) fn open(path: &Path) -> Self {
         let (tensors, texts) = read_safetensors(path).unwrap();
         let noise = serde_json::from_str(&texts["float32_vs_float64_max_abs"]).unwrap();
         Self { tensors, noise }
     }
 
-    fn tensor<const D: usize>(&self, name: &str) -> Tensor<D> {
+    pub(crate) fn tensor<const D: usize>(&self, name: &str) -> Tensor<D> {
         on_device(&self.tensors[name], &Device::flex())
     }
 
     /// Fails unless no value is further away than 1e-4 of the largest, or than three times the
     /// noise of the reference where that is more.
-    fn assert_close<const D: usize>(&self, name: &str, ours: Tensor<D>) {
+    pub(crate) fn assert_close<const D: usize>(&self, name: &str, ours: Tensor<D>) {
         let (ours, reference) = (values(ours), &self.tensors[name].data);
         assert_eq!(ours.len(), reference.len(), "{name}");
         let largest = reference

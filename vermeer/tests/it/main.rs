@@ -15,14 +15,27 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod conformance;
+mod diffusion;
 mod evaluation;
 mod generated;
 mod honesty;
 mod imports;
+mod imports_autoencoder;
+mod imports_cvae;
+mod imports_gated_pixel_cnn;
 mod networks;
 mod pairs;
 mod tables;
 mod twin;
+mod twins_autoencoder;
+mod twins_bound;
+mod twins_cvae;
+mod twins_dae;
 mod twins_dcgan;
 mod twins_diffusion;
+mod twins_gated_pixel_cnn;
+mod twins_pixel_cnn;
+mod twins_pixel_cnn_pp;
+mod twins_pixel_rnn;
 mod twins_vae;
+mod twins_wavenet;

@@ -48,6 +48,85 @@ fn accumulation() {
     check("vae-accumulation");
 }
 
+#[test]
+fn several_draws() {
+    check_bound("vae-draws");
+}
+
+#[test]
+fn several_draws_with_an_annealed_weight() {
+    check_bound("vae-draws-annealed");
+}
+
+#[test]
+fn annealed_weight() {
+    check_bound("vae-annealed");
+}
+
+#[test]
+fn free_bits() {
+    check_bound("vae-free-bits");
+}
+
+/// The loss as a training computes it, its gradients and three steps.
+fn check_bound(case: &str) {
+    let device = Device::flex().autodiff();
+    let twin = Twin::open(case);
+    let config = config(&twin);
+    let net = config.init(&spec(&twin), &Init::blank(&device));
+    let published = |prefix: &str| {
+        let tensors = twin.group(prefix);
+        from_pytorch(&net, &tensors, |name| twin_name(&config, name)).unwrap()
+    };
+    let (start, gradient, after) = (
+        published("weights/"),
+        published("grad/"),
+        published("after3/"),
+    );
+    let net = load(net.clone(), &start, Path::new(case)).unwrap();
+    let images = twin.settings["images"].as_u64().unwrap_or(u64::MAX);
+    let weight = config.kl_weight(images);
+
+    let x = twin.tensor::<4>("input/x", &device);
+    let (mu, log_var) = net.encode(x.clone());
+    twin.assert_close("output/mu", &values(mu), CLOSE);
+    twin.assert_close("output/log_var", &values(log_var), CLOSE);
+    let (loss, scalars) = net.loss(x.clone(), draws(&twin, 0, &device), weight);
+    twin.assert_close("loss/total", &values(loss), CLOSE);
+    for (told, name) in scalars.iter().zip(["total", "reconstruction", "kl"]) {
+        twin.assert_close(&format!("loss/{name}"), &[told.1 as f32], CLOSE);
+    }
+
+    let gradients = |net: &VaeNet, step: usize| {
+        let (loss, _) = net.loss(x.clone(), draws(&twin, step, &device), weight);
+        Gradients::take(&mut loss.backward(), net)
+    };
+    let first = gradients(&net, 0);
+    let under = twin.check_gradients(&on_host(first.named()), &gradient, CLOSE);
+    assert_eq!(under, BTreeSet::new(), "{case}");
+    let mut learner = Learner::new(net, ADAM, 0.0, "");
+    for step in 0..3 {
+        let gradients = gradients(learner.module(), step);
+        learner.update(gradients, twin.number("/optimizer/lr"), None, x.dims()[0]);
+    }
+    twin.check_parameters(&state(&learner.module().valid()), &after, &start, &under);
+}
+
+/// Adam of the fixtures.
+pub(crate) const ADAM: AdamConfig = AdamConfig {
+    beta1: 0.9,
+    beta2: 0.999,
+    epsilon: 1e-8,
+    weight_decay: 0.0,
+};
+
+/// The noise of a step, stored as `[draws, n, latent]`, a row for each image: `[n, draws · latent]`.
+pub(crate) fn draws(twin: &Twin, step: usize, device: &Device) -> Tensor<2> {
+    let eps = twin.tensor::<3>(&format!("input/eps.{step}"), device);
+    let [draws, n, latent] = eps.dims();
+    eps.swap_dims(0, 1).reshape([n, draws * latent])
+}
+
 fn check(case: &str) {
     let device = Device::flex().autodiff();
     let twin = Twin::open(case);
@@ -176,8 +255,13 @@ fn config(twin: &Twin) -> VaeConfig {
         "hidden": hidden,
         "beta": twin.settings["beta"],
     });
-    for key in ["width", "sigma"] {
+    for key in ["width", "sigma", "activation"] {
         if let Some(value) = model.get(key) {
+            config[key] = value.clone();
+        }
+    }
+    for key in ["draws", "free_bits", "warmup_images"] {
+        if let Some(value) = twin.settings.get(key) {
             config[key] = value.clone();
         }
     }

@@ -1,0 +1,222 @@
+//! The use of an autoregressive network: samples, completions and exact likelihoods.
+
+use burn::prelude::*;
+use rayon::prelude::*;
+use vermeer_image::{ImageBatch, Range};
+
+use super::{Autoregressive, Known, Sampling, quantise, sample, shown};
+use crate::nn::host;
+use crate::registry::DataSpec;
+use crate::task::{
+    Answer, BLOCK, Conditions, Likelihood, Pipeline, Progress, Request, SampleOptions, Task,
+    of_shape, unsupported,
+};
+use crate::{Error, Result};
+
+/// Images a thread draws side by side, at most.
+const SIDE_BY_SIDE: usize = 16;
+
+/// An autoregressive network in use.
+#[derive(Debug)]
+pub struct AutoregressivePipeline<N: Autoregressive> {
+    net: N,
+    spec: DataSpec,
+    device: Device,
+}
+
+impl<N: Autoregressive> AutoregressivePipeline<N> {
+    /// The tasks it answers.
+    pub const TASKS: &'static [Task] = &[Task::Generate, Task::Inpaint];
+
+    /// A pipeline of a network without gradients on `device`.
+    pub fn new(net: N, spec: DataSpec, device: Device) -> Self {
+        Self { net, spec, device }
+    }
+
+    /// What the options say of temperature and classes.
+    fn asked(&self, numbers: &[u64], options: &SampleOptions) -> Result<(f64, Option<Vec<u32>>)> {
+        let conditional = self.net.conditional();
+        let known: &[&str] = match conditional {
+            true => &["class", "temperature"],
+            false => &["temperature"],
+        };
+        options.only(N::ID, known)?;
+        let temperature = options.temperature.unwrap_or(1.0);
+        if !(temperature.is_finite() && temperature > 0.0) {
+            return Err(Error::settings(
+                format!("a temperature of {temperature}"),
+                "it must be larger than zero; 1 leaves the distributions as they are",
+            ));
+        }
+        let labels = match conditional {
+            true => options.classes(numbers, &self.spec.classes)?,
+            false => None,
+        };
+        Ok((f64::from(temperature), labels))
+    }
+
+    /// The values of samples, `[n, c, h, w]`, drawn on all threads.
+    fn draw(
+        &self,
+        numbers: &[u64],
+        options: &SampleOptions,
+        known: Option<Known>,
+        progress: Progress,
+    ) -> Result<Vec<u16>> {
+        let (temperature, labels) = self.asked(numbers, options)?;
+        let (shape, levels, net) = (self.spec.shape(), self.net.levels(), &self.net);
+        let [channels, height, width] = shape;
+        let (pixels, size) = (height * width, channels * height * width);
+        let threads = rayon::current_num_threads();
+        let many = numbers.len().div_ceil(threads).clamp(1, SIDE_BY_SIDE);
+        let starts: Vec<usize> = (0..numbers.len()).step_by(many).collect();
+        let mut values = Vec::with_capacity(numbers.len() * size);
+        for together in starts.chunks(threads) {
+            let drawn: Vec<Vec<u16>> = together
+                .par_iter()
+                .map(|start| {
+                    let rows = *start..(start + many).min(numbers.len());
+                    let labels = labels.as_ref().map(|labels| &labels[rows.clone()]);
+                    let ask = Sampling {
+                        shape,
+                        levels,
+                        seed: options.seed,
+                        numbers: &numbers[rows.clone()],
+                        temperature,
+                        known: known.map(|known| Known {
+                            values: &known.values[rows.start * size..rows.end * size],
+                            mask: &known.mask[rows.start * pixels..rows.end * pixels],
+                        }),
+                    };
+                    let mut stepper = net.stepper(rows.len(), labels);
+                    sample(&mut *stepper, &ask).values
+                })
+                .collect();
+            values.extend(drawn.into_iter().flatten());
+            progress(values.len() / size, numbers.len());
+        }
+        Ok(values)
+    }
+
+    /// Unit pixels as images.
+    fn images(&self, pixels: &[f32]) -> Result<Answer> {
+        let [channels, height, width] = self.spec.shape();
+        let count = pixels.len() / (channels * height * width);
+        let x = Tensor::<1>::from_floats(pixels, &self.device)
+            .reshape([count, channels, height, width]);
+        Ok(Answer::Images(ImageBatch::new(x, Range::Unit)?))
+    }
+
+    /// The pixels of images of the model's shape, on the host.
+    fn pixels(&self, images: &ImageBatch) -> Result<Vec<f32>> {
+        let x = of_shape(images, self.spec.shape(), Range::Unit, &self.device)?;
+        Ok(host(x))
+    }
+}
+
+impl<N: Autoregressive> Pipeline for AutoregressivePipeline<N> {
+    fn tasks(&self) -> &'static [Task] {
+        Self::TASKS
+    }
+
+    fn shape(&self) -> [usize; 3] {
+        self.spec.shape()
+    }
+
+    fn answer(&self, request: &Request, progress: Progress) -> Result<Answer> {
+        let levels = self.net.levels();
+        match request {
+            Request::Generate { numbers, options } => {
+                let values = self.draw(numbers, options, None, progress)?;
+                let pixels: Vec<f32> = values.iter().map(|v| shown(*v, levels)).collect();
+                self.images(&pixels)
+            }
+            Request::Inpaint {
+                images,
+                known,
+                numbers,
+                options,
+            } => {
+                let given = self.pixels(images)?;
+                let [channels, height, width] = self.spec.shape();
+                let (pixels, size) = (height * width, channels * height * width);
+                let count = given.len() / size;
+                if numbers.len() != count || known.len() != count * pixels {
+                    return Err(Error::settings(
+                        format!(
+                            "{count} images come with {} numbers and a mask of {} pixels",
+                            numbers.len(),
+                            known.len()
+                        ),
+                        "give each image a number and a mask of its size",
+                    ));
+                }
+                let values: Vec<u16> = given.iter().map(|p| quantise(*p, levels)).collect();
+                let mask = Known {
+                    values: &values,
+                    mask: known,
+                };
+                let drawn = self.draw(numbers, options, Some(mask), progress)?;
+                let completed: Vec<f32> = given
+                    .iter()
+                    .zip(&drawn)
+                    .enumerate()
+                    .map(|(index, (pixel, value))| {
+                        let place = index / size * pixels + index % pixels;
+                        if known[place] {
+                            *pixel
+                        } else {
+                            shown(*value, levels)
+                        }
+                    })
+                    .collect();
+                self.images(&completed)
+            }
+            _ => Err(unsupported(N::ID, request.task(), self.tasks())),
+        }
+    }
+
+    fn likelihood(&self) -> Option<Likelihood> {
+        Some(Likelihood::Exact)
+    }
+
+    /// −log p of the images' highest bits; grey images of a model of two levels are cut at a half.
+    fn log_likelihood(
+        &self,
+        images: &ImageBatch,
+        conditions: &Conditions,
+        _draws: usize,
+        _seed: u64,
+    ) -> Result<Vec<f64>> {
+        let levels = self.net.levels();
+        let [channels, height, width] = self.spec.shape();
+        let size = channels * height * width;
+        let mut values: Vec<f32> = self
+            .pixels(images)?
+            .iter()
+            .map(|pixel| f32::from(quantise(*pixel, levels)))
+            .collect();
+        let count = values.len() / size;
+        let mut labels = match self.net.conditional() {
+            true => Some(conditions.labels(count, &self.spec.classes)?.to_vec()),
+            false => None,
+        };
+        // Blocks of one size, so that an image's number does not depend on the others.
+        let padded = count.div_ceil(BLOCK) * BLOCK;
+        values.resize(padded * size, 0.0);
+        if let Some(labels) = &mut labels {
+            labels.resize(padded, 0);
+        }
+        let mut log_p = Vec::with_capacity(padded);
+        for (block, values) in values.chunks_exact(BLOCK * size).enumerate() {
+            let x = Tensor::<1>::from_floats(values, &self.device)
+                .reshape([BLOCK, channels, height, width]);
+            let rows = block * BLOCK..(block + 1) * BLOCK;
+            let labels = labels.as_ref().map(|labels| &labels[rows]);
+            let nats = host(self.net.negative_log_likelihood(x, labels));
+            log_p.extend(nats.iter().map(|nats| -f64::from(*nats)));
+        }
+        log_p.truncate(count);
+        Ok(log_p)
+    }
+}

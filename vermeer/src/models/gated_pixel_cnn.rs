@@ -1,0 +1,609 @@
+//! Gated PixelCNN (van den Oord et al., Conditional Image Generation with PixelCNN Decoders, 2016):
+//! every sub-pixel has a distribution given those above it and to its left, computed by a stack of
+//! convolutions over the rows above and one along the row.
+//!
+//! ```text
+//! v' = tanh(a) · σ(b)                   [a, b] = V(v) + class
+//! h' = h + M(tanh(c) · σ(d))            [c, d] = H(h) + A([a, b])
+//! loss = −log p(x) = −Σ log p(x_i | x_1 … x_{i−1})        in nats per image
+//! ```
+//!
+//! V sees its own row of v and rows above it, H its own pixel of h and pixels to its left; the first
+//! convolutions see neither, so that row y of v depends on rows above y of the image only. With
+//! colours the features are in three groups, of which one sees what earlier groups see and, of its
+//! own pixel, the earlier channels.
+//!
+//! | tensor | shape | values |
+//! |---|---|---|
+//! | `x` | `[n, channels, height, width]` | whole numbers `0..levels` as floats |
+//! | `v`, `h` | `[n, width, height, width]` | any |
+//! | `outputs` | `[n, k, channels, height, width]` | logits; `k = 1` for two levels, else `k = levels` |
+
+mod masked;
+mod published;
+mod stepper;
+
+use burn::module::{Module, Param};
+use burn::prelude::*;
+use serde::{Deserialize, Serialize};
+use vermeer_kernels::{add, add_to_pixels, gate, leaky_relu};
+
+use self::masked::{Masked, Order};
+use self::stepper::GatedStepper;
+use super::vae::Binarise;
+use crate::autoregressive::{
+    Autoregressive, AutoregressivePipeline, Stepper, check_pixels, outputs_of,
+};
+use crate::nn::{Init, load};
+use crate::registry::{DataSpec, Family, Info, TrainDefaults, TrainerContext};
+use crate::run::TensorMap;
+use crate::task::{Pipeline, Task};
+use crate::train::Solo;
+use crate::{Error, Result};
+
+/// Settings of a Gated PixelCNN.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatedPixelCnnConfig {
+    /// Features of each stack; a multiple of the channels. Default 64.
+    pub width: usize,
+    /// Side of the first kernels, of which the half before the pixel is used; odd. Default 7.
+    pub first_kernel: usize,
+    /// Side of the other kernels; odd. Default 3.
+    pub kernel: usize,
+    /// Distance of the taps in each gated layer. Default 1, 2, 1, 4, 1, 2, 1: seven layers.
+    pub dilations: Vec<usize>,
+    /// Values of a sub-pixel: 2, 4, 16 or 256, the highest bits of its byte. Default 256.
+    pub levels: usize,
+    /// `no`, or `dynamic` with two levels: each pixel drawn anew with its grey value as
+    /// probability. Default no.
+    pub binarise: Binarise,
+    /// Whether the network is told the class. Default false.
+    pub conditional: bool,
+}
+
+impl Default for GatedPixelCnnConfig {
+    fn default() -> Self {
+        Self {
+            width: 64,
+            first_kernel: 7,
+            kernel: 3,
+            dilations: vec![1, 2, 1, 4, 1, 2, 1],
+            levels: 256,
+            binarise: Binarise::No,
+            conditional: false,
+        }
+    }
+}
+
+impl GatedPixelCnnConfig {
+    /// A network whose parameters are drawn by `init`.
+    pub fn init(&self, spec: &DataSpec, init: &Init) -> GatedPixelCnnNet {
+        let (channels, width) = (spec.channels, self.width);
+        // With one channel nothing of a pixel itself is seen before it is known.
+        let order = |inputs: usize, period: usize, strict: bool| {
+            (channels > 1).then_some(Order {
+                groups: channels,
+                inputs,
+                period,
+                strict,
+            })
+        };
+        let first = (self.first_kernel, self.first_kernel / 2);
+        let own = usize::from(channels > 1);
+        let place = init.at("first");
+        let layers = self.dilations.iter().enumerate();
+        let outputs = channels * outputs_of(self.levels);
+        GatedPixelCnnNet {
+            first: First {
+                vertical: Masked::new(
+                    &place.at("vertical"),
+                    [channels, width],
+                    [first.0, first.0],
+                    [first.1, first.0],
+                    1,
+                    None,
+                ),
+                horizontal: Masked::new(
+                    &place.at("horizontal"),
+                    [channels, width],
+                    [1, first.0],
+                    [1, first.1 + own],
+                    1,
+                    order(channels, width, true),
+                ),
+            },
+            layers: layers
+                .map(|(i, dilation)| self.layer(&init.at("layers").at(i), spec, *dilation))
+                .collect(),
+            out: Masked::new(
+                &init.at("out"),
+                [width, outputs],
+                [1, 1],
+                [1, 1],
+                1,
+                order(width, outputs, false),
+            ),
+            spec: spec.clone(),
+            config: self.clone(),
+        }
+    }
+
+    fn layer(&self, init: &Init, spec: &DataSpec, dilation: usize) -> Layer {
+        let (width, side, half) = (self.width, self.kernel, self.kernel / 2 + 1);
+        let order = (spec.channels > 1).then_some(Order {
+            groups: spec.channels,
+            inputs: width,
+            period: width,
+            strict: false,
+        });
+        let classes = spec.classes.len();
+        let bound = 1.0 / (classes.max(1) as f32).sqrt();
+        Layer {
+            vertical: Masked::new(
+                &init.at("vertical"),
+                [width, 2 * width],
+                [side, side],
+                [half, side],
+                dilation,
+                None,
+            ),
+            across: Masked::new(
+                &init.at("across"),
+                [2 * width, 2 * width],
+                [1, 1],
+                [1, 1],
+                1,
+                None,
+            ),
+            horizontal: Masked::new(
+                &init.at("horizontal"),
+                [width, 2 * width],
+                [1, side],
+                [1, half],
+                dilation,
+                order,
+            ),
+            mix: Masked::new(&init.at("mix"), [width, width], [1, 1], [1, 1], 1, order),
+            classes: self.conditional.then(|| {
+                init.param("classes", [classes, 2 * width], |random| {
+                    (2.0 * random.uniform() - 1.0) * bound
+                })
+            }),
+        }
+    }
+}
+
+/// The convolutions that see the image.
+#[derive(Module, Debug)]
+pub struct First {
+    vertical: Masked,
+    horizontal: Masked,
+}
+
+/// A gated layer of both stacks.
+#[derive(Module, Debug)]
+pub struct Layer {
+    vertical: Masked,
+    /// From the rows above to the row.
+    across: Masked,
+    horizontal: Masked,
+    mix: Masked,
+    /// What a class adds to the features of the rows above, `[classes, 2 · width]`.
+    classes: Option<Param<Tensor<2>>>,
+}
+
+impl Layer {
+    /// The features of the rows above before their gate, `[n, 2 · width, h, w]`.
+    fn above(&self, v: Tensor<4>, labels: Option<&Tensor<1, Int>>) -> Tensor<4> {
+        let features = self.vertical.forward(v);
+        match (&self.classes, labels) {
+            (Some(classes), Some(labels)) => {
+                let each = classes.val().select(0, labels.clone()); // [n, 2 · width]
+                add_to_pixels(features, each)
+            }
+            _ => features,
+        }
+    }
+
+    /// The next features of the row, `[n, width, h, w]`.
+    fn row(&self, h: Tensor<4>, above: Tensor<4>) -> Tensor<4> {
+        let features = add(
+            self.horizontal.forward(h.clone()),
+            self.across.forward(above),
+        ); // [n, 2 · width, h, w]
+        add(self.mix.forward(gate(features)), h)
+    }
+}
+
+/// The network.
+#[derive(Module, Debug)]
+pub struct GatedPixelCnnNet {
+    first: First,
+    layers: Vec<Layer>,
+    out: Masked,
+    #[module(skip)]
+    spec: DataSpec,
+    #[module(skip)]
+    config: GatedPixelCnnConfig,
+}
+
+impl GatedPixelCnnNet {
+    /// The features of the row behind the last layer, `[n, width, h, w]`.
+    ///
+    /// # Panics
+    /// When labels are missing or not wanted.
+    pub fn features(&self, x: Tensor<4>, labels: Option<&[u32]>) -> Tensor<4> {
+        assert_eq!(
+            labels.is_some(),
+            self.config.conditional,
+            "labels are for a network that is told them"
+        );
+        let labels = labels.map(|labels| {
+            let labels: Vec<i32> = labels.iter().map(|label| *label as i32).collect();
+            Tensor::<1, Int>::from_data(&labels[..], &x.device())
+        });
+        let x = x.mul_scalar(self.scale()).sub_scalar(1.0);
+        let mut v = self.first.vertical.forward(x.clone());
+        let mut h = self.first.horizontal.forward(x);
+        let last = self.layers.len() - 1;
+        for (i, layer) in self.layers.iter().enumerate() {
+            let above = layer.above(v.clone(), labels.as_ref());
+            h = layer.row(h, above.clone());
+            if i < last {
+                v = gate(above);
+            }
+        }
+        h
+    }
+
+    /// What brings values to −1..1, before 1 is taken off.
+    fn scale(&self) -> f32 {
+        2.0 / (self.config.levels - 1) as f32
+    }
+}
+
+/// `x` where positive, else eˣ − 1.
+fn elu(x: Tensor<4>) -> Tensor<4> {
+    let below = x.clone().clamp_max(0.0).exp().sub_scalar(1.0);
+    add(leaky_relu(x, 0.0), below)
+}
+
+impl Autoregressive for GatedPixelCnnNet {
+    const ID: &'static str = GatedPixelCnn::INFO.id;
+
+    fn spec(&self) -> &DataSpec {
+        &self.spec
+    }
+
+    fn levels(&self) -> usize {
+        self.config.levels
+    }
+
+    fn binarise(&self) -> Binarise {
+        self.config.binarise
+    }
+
+    fn conditional(&self) -> bool {
+        self.config.conditional
+    }
+
+    fn outputs(&self, x: Tensor<4>, labels: Option<&[u32]>) -> Tensor<5> {
+        let [n, channels, height, width] = x.dims();
+        let outputs = self.out.forward(elu(self.features(x, labels)));
+        let k = outputs_of(self.config.levels);
+        outputs
+            .reshape([n, channels, k, height, width])
+            .swap_dims(1, 2)
+    }
+
+    fn stepper(&self, n: usize, labels: Option<&[u32]>) -> Box<dyn Stepper> {
+        Box::new(GatedStepper::new(self, n, labels))
+    }
+}
+
+/// The family.
+pub struct GatedPixelCnn;
+
+impl Family for GatedPixelCnn {
+    type Config = GatedPixelCnnConfig;
+    type Trainer = Solo<GatedPixelCnnNet>;
+
+    const INFO: Info = Info {
+        id: "gated-pixel-cnn",
+        title: "Gated PixelCNN",
+        paper: "van den Oord et al., Conditional Image Generation with PixelCNN Decoders, 2016",
+        summary: "exact likelihoods and completion of images, sampled pixel by pixel",
+        sizes: "any",
+        tasks: &[Task::Generate, Task::Inpaint],
+    };
+
+    const TRAIN: TrainDefaults = TrainDefaults {
+        learning_rate: 1e-3,
+        beta1: 0.9,
+        beta2: 0.999,
+        average_half_life_images: 0.0,
+    };
+
+    fn natural_size(_: &GatedPixelCnnConfig, height: usize, width: usize) -> (usize, usize) {
+        (height, width)
+    }
+
+    fn check(config: &GatedPixelCnnConfig, spec: &DataSpec) -> Result<()> {
+        check_pixels(config.levels, config.binarise, config.conditional, spec)?;
+        if config.width == 0 || !config.width.is_multiple_of(spec.channels) {
+            return Err(Error::settings(
+                format!(
+                    "model.width = {} for images of {} channels",
+                    config.width, spec.channels
+                ),
+                "the features are divided among the channels: choose a multiple of them",
+            ));
+        }
+        for (name, side) in [
+            ("first_kernel", config.first_kernel),
+            ("kernel", config.kernel),
+        ] {
+            if side < 3 || side.is_multiple_of(2) {
+                return Err(Error::settings(
+                    format!("model.{name} = {side}"),
+                    "the side of a kernel is odd and at least 3",
+                ));
+            }
+        }
+        if config.dilations.is_empty() || config.dilations.contains(&0) {
+            return Err(Error::settings(
+                format!("model.dilations = {:?}", config.dilations),
+                "name a distance of at least 1 for each gated layer, for example [1, 2, 1]",
+            ));
+        }
+        Ok(())
+    }
+
+    fn trainer(config: &GatedPixelCnnConfig, context: &TrainerContext) -> Result<Self::Trainer> {
+        let init = Init::new(context.seed, &context.device);
+        Ok(Solo::new(config.init(&context.spec, &init), context))
+    }
+
+    fn pipeline(
+        config: &GatedPixelCnnConfig,
+        spec: &DataSpec,
+        weights: &TensorMap,
+        device: &Device,
+    ) -> Result<Box<dyn Pipeline>> {
+        let net = config.init(spec, &Init::blank(device));
+        let net = load(net, weights, "model.safetensors".as_ref())?;
+        Ok(Box::new(AutoregressivePipeline::new(
+            net.valid(),
+            spec.clone(),
+            device.clone(),
+        )))
+    }
+
+    /// Knows the network of the UvA deep learning tutorial 12 (`conv_vstack`, `conv_hstack`,
+    /// `conv_layers`, `conv_out`), of grey images, whose size is taken for 28×28.
+    fn import(
+        files: &[TensorMap],
+        config: GatedPixelCnnConfig,
+    ) -> Result<(GatedPixelCnnConfig, DataSpec, TensorMap)> {
+        published::import(files, config)
+    }
+
+    fn tiny() -> (GatedPixelCnnConfig, DataSpec) {
+        let config = GatedPixelCnnConfig {
+            width: 12,
+            first_kernel: 5,
+            kernel: 3,
+            dilations: vec![1, 2],
+            levels: 4,
+            conditional: true,
+            ..Default::default()
+        };
+        let spec = DataSpec {
+            channels: 3,
+            height: 8,
+            width: 6,
+            classes: vec!["a".into(), "b".into()],
+            attributes: vec![],
+        };
+        (config, spec)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::autoregressive::{Known, Sampling, naive_sample, sample};
+    use crate::autoregressive::{stepwise_outputs, total_probability};
+    use crate::nn::host;
+
+    /// Settings and images: grey and binary with a class, grey with dilation, colour.
+    fn cases() -> Vec<(GatedPixelCnnConfig, DataSpec)> {
+        let grey = |levels: usize, conditional: bool, dilations: &[usize]| {
+            let config = GatedPixelCnnConfig {
+                width: 6,
+                first_kernel: 5,
+                dilations: dilations.to_vec(),
+                levels,
+                conditional,
+                ..Default::default()
+            };
+            let spec = DataSpec {
+                channels: 1,
+                height: 6,
+                width: 5,
+                classes: vec!["a".into(), "b".into(), "c".into()],
+                attributes: vec![],
+            };
+            (config, spec)
+        };
+        let (mut wide, spec) = grey(4, false, &[2, 1]);
+        wide.kernel = 5;
+        vec![
+            grey(2, true, &[1, 2, 1]),
+            (wide, spec),
+            GatedPixelCnn::tiny(),
+        ]
+    }
+
+    fn net(config: &GatedPixelCnnConfig, spec: &DataSpec) -> GatedPixelCnnNet {
+        config.init(spec, &Init::new(5, &Device::flex()))
+    }
+
+    /// Values that look like noise.
+    fn noise(count: usize, levels: usize) -> Vec<u16> {
+        (0..count as u32)
+            .map(|i| ((i.wrapping_mul(2_654_435_761) >> 16) as usize % levels) as u16)
+            .collect()
+    }
+
+    fn tensor(values: &[u16], n: usize, spec: &DataSpec) -> Tensor<4> {
+        let floats: Vec<f32> = values.iter().map(|v| f32::from(*v)).collect();
+        let [c, h, w] = spec.shape();
+        Tensor::<1>::from_floats(&floats[..], &Device::flex()).reshape([n, c, h, w])
+    }
+
+    #[test]
+    fn the_stepper_computes_what_the_network_does() {
+        for (config, spec) in cases() {
+            let net = net(&config, &spec);
+            let size: usize = spec.shape().iter().product();
+            let values = noise(3 * size, config.levels);
+            let labels = config.conditional.then_some(&[1, 0, 1][..]);
+            let whole = host(net.outputs(tensor(&values, 3, &spec), labels));
+            let steps = stepwise_outputs(&net, &values, labels);
+            assert_eq!(whole.len(), steps.len());
+            for (a, b) in whole.iter().zip(&steps) {
+                assert!((a - b).abs() < 1e-5, "{a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_stands_at_a_position_reaches_later_ones_only() {
+        for (config, spec) in cases() {
+            let net = net(&config, &spec);
+            let [channels, height, width] = spec.shape();
+            let size = channels * height * width;
+            let values = noise(size, config.levels);
+            let labels = config.conditional.then_some(&[1][..]);
+            let outputs = |values: &[u16]| host(net.outputs(tensor(values, 1, &spec), labels));
+            let before = outputs(&values);
+            // The order of positions: row, pixel, channel.
+            let order = |place: usize| {
+                let (channel, pixel) = (place / (height * width), place % (height * width));
+                pixel * channels + channel
+            };
+            let mut reached = 0;
+            for changed in 0..size {
+                let mut other = values.clone();
+                other[changed] = (other[changed] + 1) % config.levels as u16;
+                let after = outputs(&other);
+                for (index, (a, b)) in before.iter().zip(&after).enumerate() {
+                    let place = index % size;
+                    let apart = (a - b).abs();
+                    if order(place) <= order(changed) {
+                        assert!(apart < 1e-6, "{changed} reaches {place} by {apart}");
+                    } else if order(place) == order(changed) + 1 {
+                        reached += usize::from(apart > 1e-6);
+                    }
+                }
+            }
+            assert!(reached > size / 2, "neighbours are seen: {reached}");
+        }
+    }
+
+    #[test]
+    fn cached_samples_are_those_of_the_whole_network() {
+        for (config, spec) in cases() {
+            let net = net(&config, &spec);
+            let size: usize = spec.shape().iter().product();
+            let labels = config.conditional.then_some(&[1, 0][..]);
+            let given = noise(2 * size, config.levels);
+            let mask: Vec<bool> = (0..2 * spec.height * spec.width)
+                .map(|pixel| pixel % (spec.height * spec.width) < 2 * spec.width)
+                .collect();
+            let known = Known {
+                values: &given,
+                mask: &mask,
+            };
+            for known in [None, Some(known)] {
+                let ask = Sampling {
+                    shape: spec.shape(),
+                    levels: config.levels,
+                    seed: 3,
+                    numbers: &[4, 9],
+                    temperature: 0.8,
+                    known,
+                };
+                let cached = sample(&mut *net.stepper(2, labels), &ask);
+                let naive = naive_sample(&net, labels, &ask, &Device::flex());
+                assert_eq!(cached.values, naive.values);
+                let alone = Sampling {
+                    numbers: &[9],
+                    known: None,
+                    ..ask
+                };
+                if known.is_none() {
+                    let label = labels.map(|labels| &labels[1..]);
+                    let alone = sample(&mut *net.stepper(1, label), &alone);
+                    assert_eq!(alone.values, cached.values[size..]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn probabilities_sum_to_one() {
+        let image = |channels: usize, side: usize, conditional: bool, levels: usize| {
+            let spec = DataSpec {
+                channels,
+                height: side,
+                width: side,
+                classes: vec!["a".into(), "b".into()],
+                attributes: vec![],
+            };
+            let config = GatedPixelCnnConfig {
+                width: 6,
+                dilations: vec![1, 2],
+                levels,
+                conditional,
+                ..Default::default()
+            };
+            (config, spec)
+        };
+        for (channels, side, conditional, levels) in [
+            (1, 2, false, 2),
+            (1, 3, true, 2),
+            (3, 2, false, 2),
+            (1, 2, false, 16),
+        ] {
+            let (config, spec) = image(channels, side, conditional, levels);
+            let net = net(&config, &spec);
+            let label = conditional.then_some(1);
+            let total = total_probability(&net, label, &Device::flex()).unwrap();
+            assert!((total - 1.0).abs() < 1e-5, "{total}");
+        }
+        let (config, spec) = image(1, 8, false, 2);
+        let net = net(&config, &spec);
+        assert!(total_probability(&net, None, &Device::flex()).is_err());
+    }
+
+    #[test]
+    fn wrong_settings_are_refused() {
+        let (config, spec) = GatedPixelCnn::tiny();
+        let refused = |change: &dyn Fn(&mut GatedPixelCnnConfig, &mut DataSpec)| {
+            let (mut config, mut spec) = (config.clone(), spec.clone());
+            change(&mut config, &mut spec);
+            GatedPixelCnn::check(&config, &spec).is_err()
+        };
+        assert!(!refused(&|_, _| ()));
+        assert!(refused(&|config, _| config.width = 10));
+        assert!(refused(&|config, _| config.kernel = 4));
+        assert!(refused(&|config, _| config.first_kernel = 1));
+        assert!(refused(&|config, _| config.dilations = vec![]));
+        assert!(refused(&|config, _| config.levels = 8));
+        assert!(refused(&|config, _| config.binarise = Binarise::Dynamic));
+        assert!(refused(&|_, spec| spec.classes = vec![]));
+    }
+}
