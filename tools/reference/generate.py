@@ -17,6 +17,7 @@ import cases_cvae
 import cases_dae
 import cases_dcgan
 import cases_diffusion
+import cases_gans
 import cases_gated_pixel_cnn
 import cases_pixel_cnn
 import cases_pixel_cnn_pp
@@ -38,6 +39,7 @@ MODULES = (
     cases_wavenet,
     cases_bound,
     cases_cvae,
+    cases_gans,
     cases_gated_pixel_cnn,
     cases_pixel_cnn_pp,
 )

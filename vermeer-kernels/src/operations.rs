@@ -1,8 +1,8 @@
 //! Counting multiplications: what a network costs, whatever machine it runs on.
 //!
-//! Convolutions, linear layers and the products of [`crate::dense`] are counted as they are
-//! asked for, one multiplication with its addition as one; attention, normalisation and activations are
-//! not.
+//! Convolutions and linear layers are counted as they are asked for, one multiplication with its
+//! addition as one; attention, normalisation and activations are not, nor the products of
+//! [`crate::dense`], which samplers on the host are made of.
 
 use std::cell::Cell;
 

@@ -3,6 +3,7 @@
 //! [`open`] turns a path or the name of a [`world`] into a [`Source`]; a [`Loader`] makes its
 //! images equal in size ([`Preprocess`]) and delivers them in an order that only the seed decides.
 
+pub mod amat;
 mod archive;
 pub mod cifar;
 pub mod corruption;

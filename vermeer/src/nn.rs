@@ -5,6 +5,7 @@ mod batch_norm;
 mod init;
 mod params;
 mod slerp;
+mod spectral;
 
 pub use batch_norm::{BatchNorm, Mode};
 pub use init::{Init, Law};
@@ -13,3 +14,4 @@ pub use params::{
 };
 pub(crate) use params::{Path, assign, host};
 pub use slerp::slerp;
+pub use spectral::{Spectrum, convolve, matrix};

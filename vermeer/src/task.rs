@@ -373,6 +373,18 @@ pub trait Pipeline: Send {
             "likelihoods are defined for autoencoders with a prior, autoregressive models and diffusion",
         ))
     }
+
+    /// The sum of the probabilities of all images there are, of one class where the model knows
+    /// classes: 1 for a likelihood that is normalised.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] where the likelihood is not exact, or for more than 2²⁰ images.
+    fn total_probability(&self, _class: Option<u32>) -> Result<f64> {
+        Err(Error::settings(
+            "only an exact likelihood can be summed over all images",
+            "choose an autoregressive model of very small images",
+        ))
+    }
 }
 
 /// The tensor of `images` on `device` and in `range`, if they have the model's shape.

@@ -1,6 +1,7 @@
 //! Training: settings, the loop every family shares, health, and what is told while it runs.
 
 pub mod events;
+pub mod game;
 pub mod health;
 mod plan;
 mod run;

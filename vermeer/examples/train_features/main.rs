@@ -20,7 +20,6 @@ use std::error::Error;
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::nn::Linear;
 use burn::prelude::*;
 use burn::tensor::activation::log_softmax;
 use rayon::prelude::*;
@@ -30,7 +29,7 @@ use vermeer::nn::{BatchNorm, Gradients, Init, Law, Mode, pytorch_names, state};
 use vermeer::optim::{AdamConfig, Learner, LearningRate, Shape};
 use vermeer::random::{Purpose, stream};
 use vermeer::run::{NamedTensor, TensorMap, write_safetensors};
-use vermeer_kernels::nn::Conv2d;
+use vermeer_kernels::nn::{Conv2d, Linear};
 use vermeer_kernels::{add, leaky_relu};
 
 use damage::KINDS;

@@ -4,7 +4,7 @@ use burn::prelude::*;
 use rayon::prelude::*;
 use vermeer_image::{ImageBatch, Range};
 
-use super::{Autoregressive, Known, Sampling, quantise, sample, shown};
+use super::{Autoregressive, Known, Sampling, quantise, sample, shown, total_probability};
 use crate::nn::host;
 use crate::registry::DataSpec;
 use crate::task::{
@@ -178,6 +178,10 @@ impl<N: Autoregressive> Pipeline for AutoregressivePipeline<N> {
 
     fn likelihood(&self) -> Option<Likelihood> {
         Some(Likelihood::Exact)
+    }
+
+    fn total_probability(&self, class: Option<u32>) -> Result<f64> {
+        total_probability(&self.net, class, &self.device)
     }
 
     /// −log p of the images' highest bits; grey images of a model of two levels are cut at a half.

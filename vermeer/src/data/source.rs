@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use vermeer_image::{Image, Limits};
 
+use super::amat;
 use super::cifar;
 use super::folder::{self, FolderSource};
 use super::idx;
@@ -252,6 +253,10 @@ fn open_folder(path: &Path, options: &OpenOptions) -> Result<Arc<dyn Source>> {
                 return Ok(Arc::new(cifar::open_folder(&path.join(batches), options)?));
             }
         }
+        if any(amat::is_amat) {
+            options.refuse_labels(&location)?;
+            return Ok(Arc::new(amat::open_folder(path, options)?));
+        }
         if any(cifar::is_batch) {
             options.refuse_labels(&location)?;
             return Ok(Arc::new(cifar::open_folder(path, options)?));
@@ -283,6 +288,10 @@ fn open_file(path: &Path, options: &OpenOptions) -> Result<Arc<dyn Source>> {
     if name.ends_with(".npz") {
         options.refuse_labels(&location)?;
         return Ok(Arc::new(npz::open_file(path, options)?));
+    }
+    if amat::is_amat(&name) {
+        options.refuse_labels(&location)?;
+        return Ok(Arc::new(amat::open_file(path, options)?));
     }
     if cifar::is_batch(&name) {
         options.refuse_labels(&location)?;

@@ -13,10 +13,10 @@
 //! | logits | `[n]` | any; larger means "real" |
 
 use burn::module::Module;
-use burn::nn::Linear;
 use burn::prelude::*;
 use burn::tensor::activation::{leaky_relu, relu};
 use serde::{Deserialize, Serialize};
+use vermeer_kernels::nn::Linear;
 
 use crate::loss::adversarial::Adversarial;
 use crate::nn::{Init, Law, Mode, Spectrum};

@@ -19,9 +19,9 @@ mod pipeline;
 mod pixels;
 
 use burn::module::{Module, Param};
-use burn::nn::Linear;
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
+use vermeer_kernels::nn::Linear;
 
 pub(crate) use bound::code_signs;
 pub use bound::{Elbo, Given, log_mean_exp};

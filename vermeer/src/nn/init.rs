@@ -5,11 +5,11 @@
 //! a stream keyed by the run's seed and the parameter's path.
 
 use burn::module::{Param, ParamId};
-use burn::nn::{Embedding, Linear};
+use burn::nn::Embedding;
 use burn::prelude::*;
 use burn::tensor::TensorData;
 use vermeer_kernels::ConvOptions;
-use vermeer_kernels::nn::{Conv2d, ConvTranspose2d, GroupNorm};
+use vermeer_kernels::nn::{Conv2d, ConvTranspose2d, GroupNorm, Linear};
 
 use crate::random::{Purpose, Stream, digest, stream};
 

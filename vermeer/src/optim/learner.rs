@@ -62,6 +62,13 @@ impl<M: Module> Learner<M> {
         norm
     }
 
+    /// Replaces the network by what `change` makes of it, such as one with clipped weights.
+    pub fn change(&mut self, change: impl FnOnce(M) -> M) {
+        if let Some(module) = self.module.take() {
+            self.module = Some(change(module));
+        }
+    }
+
     /// A copy for use: without gradients, with averaged weights where they are kept.
     pub fn for_use(&self) -> M {
         let module = self.module().valid();

@@ -7,13 +7,12 @@ use burn::prelude::*;
 use serde_json::json;
 use vermeer::data::HostBatch;
 use vermeer::import::from_pytorch;
-use vermeer::models::{
-    Dcgan, DcganConfig, Discriminator, Generator, R1_STEP, Spectrum, r1_penalty,
-};
-use vermeer::nn::{Gradients, Init, Mode, load, pytorch_names, state};
+use vermeer::models::{Dcgan, DcganConfig, Discriminator, Generator};
+use vermeer::nn::{Gradients, Init, Mode, Spectrum, load, pytorch_names, state};
 use vermeer::optim::{AdamConfig, part};
 use vermeer::registry::{DataSpec, Family, Step, TrainState, Trainer, TrainerContext};
 use vermeer::run::TensorMap;
+use vermeer::train::game::{R1_STEP, iterate, r1_penalty};
 
 use crate::twin::{AFTER_STEPS, CLOSE, Twin, on_host, values};
 
@@ -53,12 +52,13 @@ fn r1_by_finite_differences() {
         assert_eq!(twin.number("/h"), R1_STEP);
         let net = setting.discriminator("weights/", &device);
         let mut spectra = setting.spectra(&device);
-        net.iterate(&mut spectra);
+        iterate(&net, &mut spectra);
         let (x, v) = (
             twin.tensor("input/x", &device),
             twin.tensor("input/v", &device),
         );
-        let penalty = r1_penalty(&net, x, v, &spectra).mul_scalar(0.5 * twin.number("/gamma"));
+        let penalty =
+            r1_penalty(&net, x, v, None, &spectra).mul_scalar(0.5 * twin.number("/gamma"));
         twin.assert_close("loss/r1", &values(penalty.clone()), DIFFERENCES);
 
         let gradients = Gradients::take(&mut penalty.backward(), &net);
@@ -92,7 +92,7 @@ fn check(case: &str) {
     let discriminator = setting.discriminator("weights/", &device);
     let start = both(&generator, &discriminator);
     let mut spectra = setting.spectra(&device);
-    discriminator.iterate(&mut spectra);
+    iterate(&discriminator, &mut spectra);
 
     let z = |k: usize| {
         let z = twin.tensor::<4>(&format!("input/z.{k}"), &device); // [n, latent, 1, 1]

@@ -4,7 +4,8 @@ use burn::prelude::Device;
 use burn::tensor::{Tensor, TensorData};
 use clap::builder::RangedU64ValueParser;
 use serde::Serialize;
-use vermeer::data::{self, OpenOptions, Source, Split};
+use serde_json::json;
+use vermeer::data::{self, OpenOptions, Source, Split, amat};
 use vermeer::pipeline::Model;
 use vermeer::random::{Purpose, stream};
 use vermeer::task::{Conditions, Likelihood};
@@ -19,9 +20,13 @@ Examples:
   vermeer eval nll runs/mnist-vae --data mnist/ --binarise dynamic
   vermeer eval nll runs/mnist-vae --data mnist/ --draws 50 --limit 1000   a looser bound, sooner
   vermeer eval nll runs/faces --data faces/ --split all --json
+  vermeer eval nll runs/tiny-pixels --check-normalised    the sum over all images must be 1
 
 The bound is tighter with more draws, so values of different --draws are not comparable; neither
 are those of binarised and of grey images. A Bernoulli value of greys is no likelihood.";
+
+/// How far from 1 the sum of all probabilities may be.
+const NORMALISED: f64 = 1e-5;
 
 /// Images computed at a time: part of the protocol, for the draws are keyed by it.
 const BATCH: usize = 64;
@@ -33,8 +38,16 @@ pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// Images to evaluate: any data set that can be trained on.
-    #[arg(long, value_name = "LOCATION")]
-    data: String,
+    #[arg(
+        long,
+        value_name = "LOCATION",
+        required_unless_present = "check_normalised"
+    )]
+    data: Option<String>,
+    /// Sum the probabilities of all images there are, instead of evaluating some: 1 for a
+    /// likelihood that is normalised. For autoregressive models of at most 2^20 images.
+    #[arg(long, conflicts_with = "data")]
+    check_normalised: bool,
     /// Split of the data: train, validation, test or all.
     #[arg(long, default_value = "test")]
     split: Split,
@@ -109,7 +122,16 @@ impl Args {
             split: self.split,
             ..OpenOptions::default()
         };
-        let source = data::open(&self.data, &options)?;
+        if self.check_normalised {
+            return self.sum(&model, terminal);
+        }
+        let Some(location) = &self.data else {
+            return Err(Error::settings(
+                "there are no images to evaluate",
+                "add --data LOCATION",
+            ));
+        };
+        let source = data::open(location, &options)?;
         let Some(likelihood) = model.pipeline.likelihood() else {
             return Err(Error::settings(
                 format!("family {} has no likelihood", model.usage.family),
@@ -158,7 +180,11 @@ impl Args {
             return Err(Error::Failed("the bound of an image is not finite".into()));
         }
 
-        let pixels = binarise.word();
+        // Drawing zeros and ones anew leaves them as they are.
+        let pixels = match source.describe().format == amat::FORMAT {
+            true => "fixed",
+            false => binarise.word(),
+        };
         let [channels, height, width] = model.pipeline.shape();
         let measured = Measured {
             nll: mean(
@@ -202,6 +228,37 @@ impl Args {
             measured.step,
             measured.seed,
         ))
+    }
+
+    /// The probabilities of all images, for each class where the model knows classes.
+    fn sum(&self, model: &Model, terminal: &Terminal) -> Result<()> {
+        let conditional = model.usage.model.get("conditional");
+        let classes = match conditional.and_then(|value| value.as_bool()) {
+            Some(true) => (0..model.usage.spec.classes.len() as u32)
+                .map(Some)
+                .collect(),
+            _ => vec![None],
+        };
+        let sums: Vec<f64> = classes
+            .into_iter()
+            .map(|class| model.pipeline.total_probability(class))
+            .collect::<Result<_>>()?;
+        match self.json {
+            true => terminal.json(&json!({ "total_probability": sums }))?,
+            false => terminal.result(
+                &sums
+                    .iter()
+                    .map(|sum| format!("{:<28} {sum:10.7}", "total_probability"))
+                    .collect::<Vec<_>>()
+                    .join("\n"),
+            )?,
+        }
+        match sums.iter().find(|sum| (*sum - 1.0).abs() > NORMALISED) {
+            Some(sum) => Err(Error::Threshold(format!(
+                "the probabilities sum to {sum:.7}, more than {NORMALISED} away from 1"
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// What is done to the pixels: what was asked for, or what the model was trained with.

@@ -4,12 +4,11 @@
 use std::sync::atomic::AtomicBool;
 
 use burn::module::Module;
-use burn::nn::Linear;
 use burn::prelude::*;
 use burn::tensor::activation::{log_softmax, relu};
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
-use vermeer_kernels::nn::Conv2d;
+use vermeer_kernels::nn::{Conv2d, Linear};
 
 use super::check;
 use super::labelled::Labelled;

@@ -2,12 +2,11 @@
 //! their output is measured by. Shared by the plain and the denoising autoencoder.
 
 use burn::module::Module;
-use burn::nn::Linear;
 use burn::prelude::*;
 use burn::tensor::activation::{gelu, relu, sigmoid};
 use serde::{Deserialize, Serialize};
 use vermeer_kernels::Activation;
-use vermeer_kernels::nn::{Conv2d, ConvTranspose2d};
+use vermeer_kernels::nn::{Conv2d, ConvTranspose2d, Linear};
 
 use crate::loss::likelihood::bernoulli;
 use crate::nn::{Init, Law};

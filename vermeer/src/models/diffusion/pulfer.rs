@@ -2,10 +2,10 @@
 //! LayerNorm over [channel, height, width], a stored table of time codes, no attention.
 
 use burn::module::{Module, Param};
-use burn::nn::{Embedding, Linear};
+use burn::nn::Embedding;
 use burn::prelude::*;
 use burn::tensor::activation::silu;
-use vermeer_kernels::nn::{Conv2d, ConvTranspose2d};
+use vermeer_kernels::nn::{Conv2d, ConvTranspose2d, Linear};
 
 use crate::nn::{Init, Law};
 

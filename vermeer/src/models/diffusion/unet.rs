@@ -2,10 +2,10 @@
 //! concatenation (Ho et al., 2020; one attention head, GroupNorm).
 
 use burn::module::Module;
-use burn::nn::{Embedding, Linear};
+use burn::nn::Embedding;
 use burn::prelude::*;
 use burn::tensor::activation::{silu, softmax};
-use vermeer_kernels::nn::{Conv2d, GroupNorm};
+use vermeer_kernels::nn::{Conv2d, GroupNorm, Linear};
 use vermeer_kernels::{
     Activation, Then, add_to_pixels, concat, enlarge, pixel_shuffle, pixel_unshuffle,
 };

@@ -2,11 +2,10 @@
 //! convolutional, with or without a condition beside the image and the code.
 
 use burn::module::Module;
-use burn::nn::Linear;
 use burn::prelude::*;
 use burn::tensor::activation::{relu, tanh};
 use serde::{Deserialize, Serialize};
-use vermeer_kernels::nn::{Conv2d, ConvTranspose2d};
+use vermeer_kernels::nn::{Conv2d, ConvTranspose2d, Linear};
 
 use crate::nn::{Init, Law};
 

@@ -1,6 +1,5 @@
 //! The networks of a game in use: samples from the generator, features from the discriminator.
 
-use burn::module::Module;
 use burn::prelude::*;
 use vermeer_image::{ImageBatch, Range};
 
