@@ -18,7 +18,7 @@ CLASSED = {**SMALL, "class_latent": 3}
 # family, the family's own settings, images, micro-batches in a step, optimizer
 CASES = {
     "gan": ("gan", {"latent": 4, "hidden": [12, 8]}, {"channels": 1, "side": 8}, 1, ADAM),
-    "cgan-projection": (
+    "cgan-projected": (
         "cgan", {**CLASSED, "condition": "projection", "loss": "hinge", "spectral_norm": True},
         {"channels": 1, "side": 16, "classes": 3}, 1, ADAM,
     ),

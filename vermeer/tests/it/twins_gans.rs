@@ -32,7 +32,7 @@ fn gan() {
 
 #[test]
 fn cgan_by_projection_and_by_embedding() {
-    for case in ["cgan-projection", "cgan-embedding"] {
+    for case in ["cgan-projected", "cgan-embedding"] {
         check(
             case,
             |config, spec, init| {
