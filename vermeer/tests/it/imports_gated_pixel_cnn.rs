@@ -82,7 +82,6 @@ fn pixelcnn_mnist() {
 
 /// Bits per dimension of the first 1,000 MNIST test images, to 1e-3 of the figure of the reference.
 #[test]
-#[ignore = "a minute; VERMEER_SHARED must hold checkpoints/ and data/mnist/"]
 fn bits_per_dimension_of_pixelcnn_mnist() {
     let Some(folder) = folder("pixelcnn_mnist") else {
         return;
