@@ -24,6 +24,7 @@ import cases_pixel_cnn_pp
 import cases_pixel_rnn
 import cases_tables
 import cases_vae
+import cases_vq_vae
 import cases_wavenet
 from fixture import FOLDER, differences, encode, render
 
@@ -42,6 +43,7 @@ MODULES = (
     cases_gans,
     cases_gated_pixel_cnn,
     cases_pixel_cnn_pp,
+    cases_vq_vae,
 )
 
 LARGEST_FILE = 600_000

@@ -6,6 +6,7 @@ use burn::prelude::Device;
 use vermeer::Result;
 use vermeer::pipeline::{self, Model, Which};
 use vermeer::run::RunDir;
+use vermeer::task::{Task, unsupported};
 
 use crate::terminal::Terminal;
 
@@ -50,6 +51,18 @@ impl ModelArgs {
             .iter()
             .for_each(|warning| terminal.warn(warning));
         Ok(model)
+    }
+}
+
+/// Refuses a task the model does not answer.
+///
+/// # Errors
+/// [`vermeer::Error::Settings`] naming those it does.
+pub(crate) fn able(model: &Model, task: Task) -> Result<()> {
+    let tasks = model.pipeline.tasks();
+    match tasks.contains(&task) {
+        true => Ok(()),
+        false => Err(unsupported(&model.usage.family, task, tasks)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What can be chosen of the samples of a model, the same on every command that makes some.
 
+use vermeer::pipeline::Model;
 use vermeer::registry::{DataSpec, suggest};
 use vermeer::task::SampleOptions;
 use vermeer::{Error, Result};
@@ -92,6 +93,24 @@ impl ChoiceArgs {
             guidance: self.guidance,
             eta: self.eta,
         })
+    }
+}
+
+/// The class that a model is to be told of given images, where one was named.
+///
+/// # Errors
+/// As [`class`]; [`Error::Settings`] for a model that is told none.
+pub(crate) fn told_class(word: Option<&str>, model: &Model) -> Result<Option<u32>> {
+    match word {
+        Some(word) if !model.pipeline.told() => Err(Error::settings(
+            format!(
+                "--class {word}: family {} is told no class",
+                model.usage.family
+            ),
+            "leave --class out",
+        )),
+        Some(word) => class(word, &model.usage.spec.classes).map(Some),
+        None => Ok(None),
     }
 }
 

@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 use vermeer::{Error, Result};
 
 use crate::commands::{
-    completions, data, demo, denoise, doctor, encode, eval, inpaint, interpolate, models,
-    reconstruct, runs, sample, train,
+    completions, data, demo, denoise, directions, doctor, edit, encode, eval, inpaint, interpolate,
+    map, models, reconstruct, runs, sample, train, traverse,
 };
 use crate::terminal::Terminal;
 
@@ -47,6 +47,10 @@ enum Command {
     Encode(encode::Args),
     Denoise(denoise::Args),
     Inpaint(inpaint::Args),
+    Edit(edit::Args),
+    Directions(directions::Args),
+    Traverse(traverse::Args),
+    Map(map::Args),
     Eval(Box<eval::Args>),
     #[command(subcommand)]
     Data(data::Command),
@@ -86,6 +90,10 @@ impl Cli {
             Command::Encode(args) => args.run(terminal),
             Command::Denoise(args) => args.run(terminal),
             Command::Inpaint(args) => args.run(terminal),
+            Command::Edit(args) => args.run(terminal),
+            Command::Directions(args) => args.run(terminal),
+            Command::Traverse(args) => args.run(terminal),
+            Command::Map(args) => args.run(terminal),
             Command::Eval(args) => args.run(terminal),
             Command::Data(command) => return command.run(terminal),
             Command::Models(command) => command.run(terminal),

@@ -91,7 +91,8 @@ impl Inputs {
     /// own labels as far as the model knows their names.
     ///
     /// # Errors
-    /// Those of [`Inputs::get`].
+    /// Those of [`Inputs::get`]; [`Error::Settings`] where only some of the images have a class
+    /// that the model is told.
     pub(crate) fn prepare(
         &self,
         range: std::ops::Range<usize>,
@@ -126,6 +127,16 @@ impl Inputs {
                 Some(known.iter().position(|class| class == name)? as u32)
             });
             labels.extend(class.or(own));
+        }
+        let partly = !labels.is_empty() && labels.len() != count;
+        if partly && model.pipeline.told() {
+            return Err(Error::settings(
+                format!(
+                    "{} of {count} images have a class the model knows",
+                    labels.len()
+                ),
+                "give all images labels of the model's classes, or one class for all with --class",
+            ));
         }
         let shape = [count, channels, height, width];
         let tensor = Tensor::<4>::from_data(TensorData::new(values.clone(), shape), device);

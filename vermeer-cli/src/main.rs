@@ -12,6 +12,7 @@ mod commands;
 mod failure;
 mod generation;
 mod inputs;
+mod latents;
 mod outputs;
 mod picture;
 mod progress;

@@ -21,7 +21,7 @@ mod frechet;
 mod inception_score;
 mod k_means;
 mod kernel_distance;
-pub(crate) mod linear;
+pub mod linear;
 mod list;
 mod lpips;
 mod memorization;

@@ -6,12 +6,13 @@
 //! | `labels` | i64 `[n]`, where every image has one | f32 `[n]` |
 //! | `names` | unicode `[n]` | JSON in the header |
 //! | `classes` | unicode, by label | JSON in the header |
+//! | `told` | i64 `[1]`, where the model was told classes or attributes | in the header |
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
-use crate::data::{NpzWriter, npz_doubles, npz_texts};
+use crate::data::{NpzWriter, npz_doubles, npz_names, npz_texts};
 use crate::run::{NamedTensor, TensorMap, read_safetensors, write_safetensors};
 use crate::{Error, Result};
 
@@ -28,6 +29,9 @@ pub struct Codes {
     pub labels: Option<Vec<u32>>,
     /// Names of the classes, by label.
     pub classes: Vec<String>,
+    /// Whether the model was told classes or attributes while it encoded, so that the codes may
+    /// repeat them.
+    pub told: bool,
 }
 
 /// The format of a file of codes, by its ending.
@@ -85,6 +89,9 @@ impl Codes {
                     npz.integers("labels", &[labels.len()], &labels)?;
                     npz.texts("classes", &self.classes)?;
                 }
+                if self.told {
+                    npz.integers("told", &[1], &[1])?;
+                }
                 let file = npz.finish()?;
                 file.sync_all().map_err(|error| Error::io(path, error))
             }
@@ -99,10 +106,13 @@ impl Codes {
                     put("labels", vec![labels.len()], values);
                 }
                 let json = |texts: &[String]| serde_json::Value::from(texts).to_string();
-                let about = BTreeMap::from([
+                let mut about = BTreeMap::from([
                     ("names".to_owned(), json(&self.names)),
                     ("classes".to_owned(), json(&self.classes)),
                 ]);
+                if self.told {
+                    about.insert("told".to_owned(), "1".to_owned());
+                }
                 write_safetensors(path, &tensors, &about)
             }
         }
@@ -122,15 +132,19 @@ impl Codes {
                 "make it with `vermeer encode`, or store features [n, size] and labels [n]",
             )
         };
-        let (shape, values, labels, texts) = match CodeFormat::of(path)? {
+        let (shape, values, labels, texts, told) = match CodeFormat::of(path)? {
             CodeFormat::Npz => {
                 let (shape, values) = npz_doubles(path, &["features"])?.swap_remove(0);
-                let labels = npz_doubles(path, &["labels"]).ok();
-                let labels = labels.map(|mut found| found.swap_remove(0).1);
+                let arrays = npz_names(path)?;
+                let has = |name: &str| arrays.iter().any(|array| array == name);
+                let labels = match has("labels") {
+                    true => Some(npz_doubles(path, &["labels"])?.swap_remove(0).1),
+                    false => None,
+                };
                 let values = values.into_iter().map(|value| value as f32).collect();
                 let names = npz_texts(path, "names").unwrap_or_default();
                 let classes = npz_texts(path, "classes").unwrap_or_default();
-                (shape, values, labels, [names, classes])
+                (shape, values, labels, [names, classes], has("told"))
             }
             CodeFormat::Safetensors => {
                 let (mut tensors, about) = read_safetensors(path)?;
@@ -144,7 +158,8 @@ impl Codes {
                     serde_json::from_str(text).unwrap_or_default()
                 };
                 let texts = [list("names"), list("classes")];
-                (features.shape, features.data, labels, texts)
+                let told = about.contains_key("told");
+                (features.shape, features.data, labels, texts, told)
             }
         };
         let [count, size] = shape[..] else {
@@ -174,6 +189,7 @@ impl Codes {
             },
             labels,
             classes,
+            told,
         })
     }
 }
@@ -203,6 +219,7 @@ mod tests {
             names: ["a/1.png", "ß", ""].map(str::to_owned).to_vec(),
             labels: Some(vec![1, 0, 1]),
             classes: ["cat", "dog"].map(str::to_owned).to_vec(),
+            told: true,
         };
         for name in ["a.npz", "a.safetensors"] {
             let path = folder.path().join(name);

@@ -32,7 +32,7 @@ mod zip_writer;
 
 pub(crate) use new_folder::NewFolder;
 use npy::write as npy_bytes;
-pub(crate) use npz::{doubles as npz_doubles, texts as npz_texts};
+pub(crate) use npz::{doubles as npz_doubles, names as npz_names, texts as npz_texts};
 
 pub use loader::{Epoch, HostBatch, Loader, epoch};
 pub use memory::MemorySource;

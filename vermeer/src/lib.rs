@@ -27,6 +27,7 @@ pub mod diffusion;
 mod error;
 pub mod evaluate;
 pub mod import;
+pub mod latent;
 pub mod loss;
 pub mod models;
 pub mod nn;

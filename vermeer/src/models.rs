@@ -15,6 +15,7 @@ pub mod pixel_cnn;
 pub mod pixel_cnn_pp;
 pub mod pixel_rnn;
 pub mod vae;
+pub mod vq_vae;
 pub mod wavenet;
 pub mod wgan;
 
@@ -41,6 +42,10 @@ pub use gated_pixel_cnn::{GatedPixelCnn, GatedPixelCnnConfig, GatedPixelCnnNet};
 pub use pixel_cnn::{PixelCnn, PixelCnnConfig, PixelCnnNet};
 pub use pixel_cnn_pp::{PixelCnnPp, PixelCnnPpConfig, PixelCnnPpNet};
 pub use pixel_rnn::{PixelRnn, PixelRnnCell, PixelRnnConfig, PixelRnnNet};
-pub use vae::{Elbo, Given, Likelihood, Vae, VaeConfig, VaeNet, VaeNetwork, log_mean_exp};
+pub use vae::{Elbo, Given, KlTerm, Likelihood, Vae, VaeConfig, VaeNet, VaeNetwork, log_mean_exp};
+pub use vq_vae::{
+    Codebook, Prior, PriorNetwork, Quantised, TransformerNet, VqVae, VqVaeConfig, VqVaeNet,
+    VqVaeTrainer,
+};
 pub use wavenet::{WaveNet, WaveNetConfig, WaveNetNet};
 pub use wgan::{Lipschitz, Wgan, WganConfig, WganTrainer};

@@ -31,6 +31,7 @@ pub static FAMILIES: &[&dyn AnyFamily] = &[
     &Entry::<crate::models::PixelCnnPp>(std::marker::PhantomData),
     &Entry::<crate::models::PixelRnn>(std::marker::PhantomData),
     &Entry::<crate::models::WaveNet>(std::marker::PhantomData),
+    &Entry::<crate::models::VqVae>(std::marker::PhantomData),
     &Entry::<crate::models::Diffusion>(std::marker::PhantomData),
     &Entry::<crate::models::Ddpm>(std::marker::PhantomData),
     &Entry::<crate::models::FlowMatching>(std::marker::PhantomData),

@@ -87,7 +87,7 @@ impl SampleOptions {
     /// their names on the command line.
     ///
     /// # Errors
-    /// [`Error::Settings`] naming the option.
+    /// [`Error::Settings`] naming the option; for a truncation that is not between 0 and 1 too.
     pub fn only(&self, family: &str, known: &[&str]) -> Result<()> {
         let given = [
             ("class", self.class.is_some()),
@@ -99,15 +99,19 @@ impl SampleOptions {
             ("guidance", self.guidance.is_some()),
             ("eta", self.eta.is_some()),
         ];
-        match given
+        let unknown = given
             .iter()
-            .find(|(option, given)| *given && !known.contains(option))
-        {
-            Some((option, _)) => Err(Error::settings(
+            .find(|(option, given)| *given && !known.contains(option));
+        match (unknown, self.truncation) {
+            (Some((option, _)), _) => Err(Error::settings(
                 format!("family {family} has no {option} to choose"),
                 format!("leave {option} out"),
             )),
-            None => Ok(()),
+            (None, Some(psi)) if !(0.0..=1.0).contains(&psi) => Err(Error::settings(
+                format!("a truncation of {psi}"),
+                "it lies between 0 (every sample the mean one) and 1 (no truncation)",
+            )),
+            _ => Ok(()),
         }
     }
 
@@ -240,6 +244,8 @@ pub enum Request<'a> {
         images: &'a ImageBatch,
         /// Which pixels are known, `[n, height, width]`.
         known: &'a [bool],
+        /// What a conditional model is told of them, unless a class is asked for.
+        conditions: &'a Conditions,
         /// The number of each sample; a completion depends on image, mask, number and options only.
         numbers: &'a [u64],
         /// How they are drawn.
@@ -349,6 +355,29 @@ pub trait Pipeline: Send {
             "this family makes images of no latents",
             "choose a run of a family that does, such as vae, dcgan or diffusion",
         ))
+    }
+
+    /// As [`Pipeline::decode`], with the gradients that `latents` `[n, latent_dims]` have: images in
+    /// unit range, `[n, c, h, w]`. Weights are constants.
+    ///
+    /// # Errors
+    /// As [`Pipeline::decode`]; [`Error::Settings`] for a family that gives no gradients.
+    fn image_of(
+        &self,
+        _latents: burn::Tensor<2>,
+        _numbers: &[u64],
+        _options: &SampleOptions,
+    ) -> Result<burn::Tensor<4>> {
+        Err(Error::settings(
+            "this family gives no gradients of its images by their latents",
+            "an image's latent can be searched for in vae, cvae and the GANs",
+        ))
+    }
+
+    /// Whether the model is told the class or attributes of an image while it encodes it, so that
+    /// its codes may repeat them.
+    fn told(&self) -> bool {
+        false
     }
 
     /// What [`Pipeline::log_likelihood`] gives, where the family defines it.

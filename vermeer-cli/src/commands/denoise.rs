@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 use vermeer::data::Split;
-use vermeer::task::{Request, Task, unsupported};
+use vermeer::task::{Request, Task};
 use vermeer::{Error, Result};
 use vermeer_image::{encode_png, grid};
 
-use crate::checkpoint::ModelArgs;
+use crate::checkpoint::{ModelArgs, able};
 use crate::inputs::Inputs;
 use crate::outputs::Outputs;
 use crate::stop;
@@ -59,10 +59,7 @@ impl Args {
         names.extend((0..inputs.len()).map(file));
         let outputs = Outputs::new(&self.out, names, self.overwrite)?;
         let model = self.model.open(terminal)?;
-        if !model.pipeline.tasks().contains(&Task::Denoise) {
-            let tasks = model.pipeline.tasks();
-            return Err(unsupported(&model.usage.family, Task::Denoise, tasks));
-        }
+        able(&model, Task::Denoise)?;
         let device = self.model.device()?;
         let stop = stop::flag()?;
         let progress = terminal.progress("images");

@@ -9,11 +9,11 @@ use serde_json::json;
 use vermeer::codes::{CodeFormat, Codes};
 use vermeer::data::Split;
 use vermeer::pipeline::Model;
-use vermeer::task::{Answer, Request, Task, unsupported};
+use vermeer::task::{Answer, Request, Task};
 use vermeer::{Error, Result};
 
-use crate::checkpoint::ModelArgs;
-use crate::choice::class;
+use crate::checkpoint::{ModelArgs, able};
+use crate::choice::told_class;
 use crate::inputs::Inputs;
 use crate::outputs::Outputs;
 use crate::stop;
@@ -67,19 +67,8 @@ impl Args {
         let inputs = Inputs::open(&self.input, self.split, self.limit)?;
         let outputs = Outputs::one(&self.out, self.overwrite)?;
         let model = self.model.open(terminal)?;
-        if !model.pipeline.tasks().contains(&Task::Encode) {
-            let tasks = model.pipeline.tasks();
-            return Err(unsupported(&model.usage.family, Task::Encode, tasks));
-        }
-        let known = &model.usage.spec.classes;
-        let class = self.class.as_deref().map(|word| class(word, known));
-        let codes = codes(
-            &model,
-            &inputs,
-            class.transpose()?,
-            &self.model.device()?,
-            terminal,
-        )?;
+        let class = told_class(self.class.as_deref(), &model)?;
+        let codes = codes(&model, &inputs, class, &self.model.device()?, terminal)?;
         let count = codes.len();
         let name = self.out.file_name().unwrap_or_default().to_string_lossy();
         outputs.place(&name, |path| codes.write(path))?;
@@ -116,10 +105,7 @@ pub(crate) fn codes(
     device: &Device,
     terminal: &Terminal,
 ) -> Result<Codes> {
-    if !model.pipeline.tasks().contains(&Task::Encode) {
-        let tasks = model.pipeline.tasks();
-        return Err(unsupported(&model.usage.family, Task::Encode, tasks));
-    }
+    able(model, Task::Encode)?;
     let stop = stop::flag()?;
     let progress = terminal.progress("images");
     let mut codes = Codes::default();
@@ -130,12 +116,22 @@ pub(crate) fn codes(
         }
         let part = first..(first + BATCH).min(inputs.len());
         for index in part.clone() {
-            if let Some((label, classes)) = inputs.label(index) {
-                labels.push(label);
-                if codes.classes.is_empty() {
-                    codes.classes = classes.to_vec();
-                }
+            let Some((label, classes)) = inputs.label(index) else {
+                continue;
+            };
+            if codes.classes.is_empty() {
+                codes.classes = classes.to_vec();
             }
+            // Another set may number the same names otherwise.
+            let name = &classes[label as usize];
+            let place = match codes.classes.iter().position(|class| class == name) {
+                Some(place) => place,
+                None => {
+                    codes.classes.push(name.clone());
+                    codes.classes.len() - 1
+                }
+            };
+            labels.push(place as u32);
         }
         let given = inputs.prepare(part, model, class, device)?;
         let request = Request::Encode {
@@ -151,5 +147,6 @@ pub(crate) fn codes(
         progress.at(codes.names.len(), inputs.len());
     }
     codes.labels = (labels.len() == inputs.len()).then_some(labels);
+    codes.told = model.pipeline.told();
     Ok(codes)
 }

@@ -7,13 +7,13 @@ use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 use vermeer::data::Split;
 use vermeer::pipeline::Model;
-use vermeer::task::{Request, SampleOptions, Task, unsupported};
+use vermeer::task::{Request, SampleOptions, Task};
 use vermeer::{Error, Result};
 use vermeer_image::{Image, ImageBatch, Limits, decode_file, encode_png, grid};
 
-use crate::checkpoint::ModelArgs;
+use crate::checkpoint::{ModelArgs, able};
 use crate::choice::ChoiceArgs;
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, Prepared};
 use crate::outputs::Outputs;
 use crate::stop;
 use crate::terminal::Terminal;
@@ -29,6 +29,8 @@ an image, what of it is known, and its completions.";
 
 /// Images computed at a time.
 const BATCH: usize = 32;
+/// Completions of an image, at most: those of an image have numbers of their own.
+const MOST_SAMPLES: u64 = 64;
 /// Rows on the sheet.
 const ROWS: usize = 32;
 
@@ -52,7 +54,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "keep")]
     mask: Option<PathBuf>,
     /// Completions of each image.
-    #[arg(long, default_value_t = 1, value_parser = RangedU64ValueParser::<u64>::new().range(1..=64))]
+    #[arg(long, default_value_t = 1, value_parser = RangedU64ValueParser::<u64>::new().range(1..=MOST_SAMPLES))]
     samples: u64,
     /// Seed of what is made up.
     #[arg(long, default_value_t = 0)]
@@ -70,7 +72,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// The half of an image that is known.
+/// The part of an image that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Keep {
     /// The upper half.
@@ -81,6 +83,8 @@ enum Keep {
     Left,
     /// The right half.
     Right,
+    /// The upper left quarter.
+    Quarter,
 }
 
 impl Keep {
@@ -91,6 +95,7 @@ impl Keep {
             Self::Bottom => 2 * y >= height,
             Self::Left => 2 * x < width,
             Self::Right => 2 * x >= width,
+            Self::Quarter => 2 * y < height && 2 * x < width,
         };
         (0..height * width)
             .map(|pixel| known(pixel / width, pixel % width))
@@ -109,10 +114,7 @@ impl Args {
         names.extend((0..inputs.len()).flat_map(|i| (0..self.samples).map(move |s| file(i, s))));
         let outputs = Outputs::new(&self.out, names, self.overwrite)?;
         let model = self.model.open(terminal)?;
-        if !model.pipeline.tasks().contains(&Task::Inpaint) {
-            let tasks = model.pipeline.tasks();
-            return Err(unsupported(&model.usage.family, Task::Inpaint, tasks));
-        }
+        able(&model, Task::Inpaint)?;
         let device = self.model.device()?;
         let options = self.choice.options(self.seed, &model.usage.spec)?;
         let [channels, height, width] = model.pipeline.shape();
@@ -148,20 +150,13 @@ impl Args {
             for sample in 0..self.samples {
                 let numbers: Vec<u64> = part
                     .clone()
-                    .map(|i| i as u64 * self.samples + sample)
+                    .map(|i| i as u64 * MOST_SAMPLES + sample)
                     .collect();
                 let mut report = |done: usize, all: usize| {
                     let share = part.len() * done.min(all) / all.max(1);
                     progress.at(first + share, inputs.len());
                 };
-                let made = fill(
-                    &model,
-                    &given.images,
-                    &masks,
-                    &numbers,
-                    &options,
-                    &mut report,
-                )?;
+                let made = fill(&model, &given, &masks, &numbers, &options, &mut report)?;
                 completions.push(made.to_images()?);
             }
             let before = given.images.to_images()?;
@@ -212,15 +207,16 @@ impl Args {
 
 fn fill(
     model: &Model,
-    images: &ImageBatch,
+    given: &Prepared,
     known: &[bool],
     numbers: &[u64],
     options: &SampleOptions,
     report: &mut dyn FnMut(usize, usize),
 ) -> Result<ImageBatch> {
     let request = Request::Inpaint {
-        images,
+        images: &given.images,
         known,
+        conditions: &given.conditions,
         numbers,
         options,
     };
@@ -273,5 +269,6 @@ mod tests {
         assert_eq!(Keep::Bottom.mask(3, 1), [false, false, true]);
         assert_eq!(Keep::Left.mask(1, 3), [true, true, false]);
         assert_eq!(Keep::Right.mask(1, 4), [false, false, true, true]);
+        assert_eq!(Keep::Quarter.mask(2, 2), [true, false, false, false]);
     }
 }

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
-use vermeer::task::{Task, unsupported};
+use vermeer::task::Task;
 use vermeer::{Error, Result};
 use vermeer_image::grid;
 
-use crate::checkpoint::ModelArgs;
+use crate::checkpoint::{ModelArgs, able};
 use crate::choice::ChoiceArgs;
 use crate::generation::{Sheet, interpolate};
 use crate::outputs::Outputs;
@@ -18,6 +18,7 @@ const EXAMPLES: &str = "\
 Examples:
   vermeer interpolate runs/demo                              from sample 0 to sample 1, as GIF
   vermeer interpolate runs/demo --from 3 --to 9 -o way.png   side by side
+  vermeer interpolate runs/demo --walk 0,3,9,0               through several, and back to the first
   vermeer interpolate runs/cifar --frames 48 -o way.apng --sampler ddim";
 
 /// Show the way from one sample to another.
@@ -32,7 +33,10 @@ pub(crate) struct Args {
     /// Number of the last sample.
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     to: u64,
-    /// Number of images, both ends included.
+    /// Numbers of the samples to walk through, as a list, instead of --from and --to.
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', conflicts_with_all = ["from", "to"])]
+    walk: Vec<u64>,
+    /// Number of images from one sample to the next, both included.
     #[arg(long, default_value_t = 16, value_parser = RangedU64ValueParser::<usize>::new().range(2..=10_000))]
     frames: usize,
     /// Seed of the latents.
@@ -60,6 +64,16 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<()> {
+        let stops = match self.walk[..] {
+            [] => vec![self.from, self.to],
+            [_] => {
+                return Err(Error::settings(
+                    "a walk goes through two samples or more",
+                    "name several, as in --walk 0,3,9",
+                ));
+            }
+            _ => self.walk.clone(),
+        };
         let run = self.model.run()?;
         let name = match self.format {
             Some(Sheet::Grid) => "interpolation.png",
@@ -87,22 +101,16 @@ impl Args {
         };
         let outputs = Outputs::one(&path, self.overwrite)?;
         let model = self.model.open(terminal)?;
-        if !model.pipeline.tasks().contains(&Task::Interpolate) {
-            return Err(unsupported(
-                &model.usage.family,
-                Task::Interpolate,
-                model.pipeline.tasks(),
-            ));
-        }
+        able(&model, Task::Interpolate)?;
         let options = self.choice.options(self.seed, &model.usage.spec)?;
         let progress = terminal.progress("frames");
-        let frames = interpolate(
-            &model,
-            (self.from, self.to),
-            self.frames,
-            &options,
-            &progress,
-        )?;
+        let mut frames = Vec::new();
+        for leg in stops.windows(2) {
+            // The sample where two legs meet is shown once.
+            frames.pop();
+            let way = (leg[0], leg[1]);
+            frames.extend(interpolate(&model, way, self.frames, &options, &progress)?);
+        }
         drop(progress);
         outputs.publish_one(&format.encode(&frames, self.frame_ms)?)?;
 
@@ -111,8 +119,9 @@ impl Args {
             true => terminal.json(&json!({
                 "file": path.display().to_string(),
                 "step": model.step,
-                "from": self.from,
-                "to": self.to,
+                "from": stops.first(),
+                "to": stops.last(),
+                "samples": stops,
                 "frames": frames.len(),
                 "seed": self.seed,
             })),

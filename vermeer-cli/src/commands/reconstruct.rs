@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering;
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 use vermeer::data::Split;
-use vermeer::task::{Request, Task, unsupported};
+use vermeer::task::{Request, Task};
 use vermeer::{Error, Result};
 use vermeer_image::{encode_png, grid};
 
-use crate::checkpoint::ModelArgs;
-use crate::choice::class;
+use crate::checkpoint::{ModelArgs, able};
+use crate::choice::told_class;
 use crate::inputs::{Inputs, host};
 use crate::outputs::Outputs;
 use crate::stop;
@@ -65,18 +65,10 @@ impl Args {
         names.extend((0..inputs.len()).map(file));
         let outputs = Outputs::new(&self.out, names, self.overwrite)?;
         let model = self.model.open(terminal)?;
-        if !model.pipeline.tasks().contains(&Task::Reconstruct) {
-            return Err(unsupported(
-                &model.usage.family,
-                Task::Reconstruct,
-                model.pipeline.tasks(),
-            ));
-        }
+        able(&model, Task::Reconstruct)?;
         let device = self.model.device()?;
         let [channels, height, width] = model.pipeline.shape();
-        let known = &model.usage.spec.classes;
-        let class = self.class.as_deref().map(|word| class(word, known));
-        let class = class.transpose()?;
+        let class = told_class(self.class.as_deref(), &model)?;
 
         let stop = stop::flag()?;
         let progress = terminal.progress("images");

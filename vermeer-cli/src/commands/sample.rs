@@ -8,11 +8,11 @@ use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 use vermeer::data::{NpzWriter, ZipFile};
 use vermeer::pipeline::Model;
-use vermeer::task::{Request, SampleOptions, Task, unsupported};
+use vermeer::task::{Request, SampleOptions, Task};
 use vermeer::{Error, Result, sha256_hex};
 use vermeer_image::{Image, Limits, Pixels, encode_png, grid, safe_decode};
 
-use crate::checkpoint::ModelArgs;
+use crate::checkpoint::{ModelArgs, able};
 use crate::choice::ChoiceArgs;
 use crate::generation::GRID_LIMIT;
 use crate::outputs::Outputs;
@@ -119,30 +119,38 @@ impl Args {
             None => {}
         }
         let model = self.model.open(terminal)?;
-        if !model.pipeline.tasks().contains(&Task::Generate) {
-            let tasks = model.pipeline.tasks();
-            return Err(unsupported(&model.usage.family, Task::Generate, tasks));
-        }
+        able(&model, Task::Generate)?;
         let options = self.choice.options(0, &model.usage.spec)?;
         // The same work: the same weights, choices and samples.
         let work = format!(
-            "{} {options:?} {names:?} {:?} {}",
-            model.digest, self.seed, self.first
+            "{} {} {} {options:?} {names:?} {:?} {}",
+            env!("CARGO_PKG_VERSION"),
+            vermeer::device::name(&self.model.device()?),
+            model.digest,
+            self.seed,
+            self.first
         );
         let key = sha256_hex(work.as_bytes());
         let outputs = Outputs::resumable(&folder, names, self.overwrite, &key[..16])?;
 
         let begun = Instant::now();
         let made = self.make(&model, &options, &places, &outputs, terminal);
-        if let (Err(Error::Unfinished(_)), false) = (&made, self.grid) {
-            outputs.suspend();
-            return made.map(|_| ());
-        }
-        let (sheet, fresh) = made?;
+        let packed = made.and_then(|made| {
+            if let Some(archive) = self.archive {
+                pack(archive, &places, &outputs)?;
+            }
+            Ok(made)
+        });
+        let (sheet, fresh) = match packed {
+            Ok(made) => made,
+            // What is finished is kept for the same command to go on from.
+            Err(error) if !self.grid && !matches!(error, Error::Io { .. }) => {
+                outputs.suspend();
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
         let seconds = begun.elapsed().as_secs_f64();
-        if let Some(archive) = self.archive {
-            pack(archive, &places, &outputs)?;
-        }
         let sheet = grid(&sheet, None, 2, None)?;
         outputs.write("grid.png", &encode_png(&sheet)?)?;
         outputs.publish()?;
@@ -337,6 +345,8 @@ fn seeds(text: &str) -> Result<Seeds, String> {
         }
         all.extend(from..=to);
     }
+    let mut once = std::collections::BTreeSet::new();
+    all.retain(|seed| once.insert(*seed));
     Ok(Seeds(all))
 }
 
@@ -349,7 +359,7 @@ mod tests {
         for (text, expected) in [
             ("7", Some(vec![7])),
             ("0-3", Some(vec![0, 1, 2, 3])),
-            ("3,8-9, 1", Some(vec![3, 8, 9, 1])),
+            ("3,8-9, 1,8", Some(vec![3, 8, 9, 1])),
             ("3-1", None),
             ("", None),
             ("a", None),

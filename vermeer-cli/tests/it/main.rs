@@ -20,3 +20,4 @@ mod sampling;
 mod disks;
 #[cfg(unix)]
 mod interruption;
+mod latent;

@@ -38,7 +38,7 @@ pub(crate) fn eigenvalues(matrix: &[f64], n: usize) -> Result<Vec<f64>> {
 
 /// The eigenvalues of a symmetric matrix `[n, n]`, ascending, and its eigenvectors `[n, n]`, one in
 /// each column.
-pub(crate) fn eigen(matrix: &[f64], n: usize) -> Result<(Vec<f64>, Vec<f64>)> {
+pub fn eigen(matrix: &[f64], n: usize) -> Result<(Vec<f64>, Vec<f64>)> {
     parallel();
     let found = view(matrix, [n, n])
         .self_adjoint_eigen(Side::Lower)
@@ -70,17 +70,17 @@ pub(crate) fn sum_of_roots(matrix: &[f64], n: usize) -> Result<f64> {
 }
 
 /// `[m, k] · [k, n]`.
-pub(crate) fn product(a: &[f64], b: &[f64], [m, k, n]: [usize; 3]) -> Vec<f64> {
+pub fn product(a: &[f64], b: &[f64], [m, k, n]: [usize; 3]) -> Vec<f64> {
     multiply(view(a, [m, k]), view(b, [k, n]))
 }
 
 /// `[m, k] · [n, k]ᵀ`.
-pub(crate) fn product_transposed(a: &[f64], b: &[f64], [m, k, n]: [usize; 3]) -> Vec<f64> {
+pub fn product_transposed(a: &[f64], b: &[f64], [m, k, n]: [usize; 3]) -> Vec<f64> {
     multiply(view(a, [m, k]), view(b, [n, k]).transpose())
 }
 
 /// `[k, m]ᵀ · [k, n]`.
-pub(crate) fn transposed_product(a: &[f64], b: &[f64], [m, k, n]: [usize; 3]) -> Vec<f64> {
+pub fn transposed_product(a: &[f64], b: &[f64], [m, k, n]: [usize; 3]) -> Vec<f64> {
     multiply(view(a, [k, m]).transpose(), view(b, [k, n]))
 }
 

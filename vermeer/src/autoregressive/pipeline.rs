@@ -33,8 +33,14 @@ impl<N: Autoregressive> AutoregressivePipeline<N> {
         Self { net, spec, device }
     }
 
-    /// What the options say of temperature and classes.
-    fn asked(&self, numbers: &[u64], options: &SampleOptions) -> Result<(f64, Option<Vec<u32>>)> {
+    /// What the options say of temperature and classes; without a class, the images' own are taken
+    /// where there are images.
+    fn asked(
+        &self,
+        numbers: &[u64],
+        options: &SampleOptions,
+        conditions: Option<&Conditions>,
+    ) -> Result<(f64, Option<Vec<u32>>)> {
         let conditional = self.net.conditional();
         let known: &[&str] = match conditional {
             true => &["class", "temperature"],
@@ -48,9 +54,13 @@ impl<N: Autoregressive> AutoregressivePipeline<N> {
                 "it must be larger than zero; 1 leaves the distributions as they are",
             ));
         }
-        let labels = match conditional {
-            true => options.classes(numbers, &self.spec.classes)?,
-            false => None,
+        let classes = &self.spec.classes;
+        let labels = match (conditional, conditions) {
+            (false, _) => None,
+            (true, Some(own)) if options.class.is_none() => {
+                Some(own.labels(numbers.len(), classes)?.to_vec())
+            }
+            (true, _) => options.classes(numbers, classes)?,
         };
         Ok((f64::from(temperature), labels))
     }
@@ -60,10 +70,12 @@ impl<N: Autoregressive> AutoregressivePipeline<N> {
         &self,
         numbers: &[u64],
         options: &SampleOptions,
-        known: Option<Known>,
+        known: Option<(Known, &Conditions)>,
         progress: Progress,
     ) -> Result<Vec<u16>> {
-        let (temperature, labels) = self.asked(numbers, options)?;
+        let conditions = known.map(|(_, conditions)| conditions);
+        let (temperature, labels) = self.asked(numbers, options, conditions)?;
+        let known = known.map(|(known, _)| known);
         let (shape, levels, net) = (self.spec.shape(), self.net.levels(), &self.net);
         let [channels, height, width] = shape;
         let (pixels, size) = (height * width, channels * height * width);
@@ -134,6 +146,7 @@ impl<N: Autoregressive> Pipeline for AutoregressivePipeline<N> {
             Request::Inpaint {
                 images,
                 known,
+                conditions,
                 numbers,
                 options,
             } => {
@@ -156,7 +169,7 @@ impl<N: Autoregressive> Pipeline for AutoregressivePipeline<N> {
                     values: &values,
                     mask: known,
                 };
-                let drawn = self.draw(numbers, options, Some(mask), progress)?;
+                let drawn = self.draw(numbers, options, Some((mask, conditions)), progress)?;
                 let completed: Vec<f32> = given
                     .iter()
                     .zip(&drawn)

@@ -87,6 +87,18 @@ pub(crate) fn doubles(path: &Path, names: &[&str]) -> Result<Vec<(Vec<usize>, Ve
         .collect()
 }
 
+/// The names of the arrays.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be read, [`Error::Data`] when it is no `.npz`.
+pub(crate) fn names(path: &Path) -> Result<Vec<String>> {
+    let archive = Archive::open(path)?;
+    let names = archive.names().iter();
+    Ok(names
+        .filter_map(|name| name.strip_suffix(".npy").map(str::to_owned))
+        .collect())
+}
+
 /// The texts of an array of unicode strings.
 ///
 /// # Errors

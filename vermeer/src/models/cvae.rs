@@ -27,7 +27,8 @@ pub use self::condition::{AttributeScale, Condition};
 use self::condition::{known_part, one_hot};
 use self::pipeline::CvaePipeline;
 use super::vae::{
-    Activation, Binarise, Elbo, Given, Likelihood, VaeConfig, VaeNet, VaeNetwork, code_signs,
+    Activation, Binarise, Elbo, Given, KlTerm, Likelihood, VaeConfig, VaeNet, VaeNetwork,
+    code_signs,
 };
 use crate::data::HostBatch;
 use crate::nn::{Init, host, load};
@@ -243,9 +244,9 @@ impl CvaeNet {
         x: Tensor<4>,
         eps: Tensor<2>,
         given: &Given,
-        kl_weight: f64,
+        kl: KlTerm,
     ) -> (Tensor<1>, Scalars) {
-        self.net.loss_given(x, eps, Some(given), kl_weight)
+        self.net.loss_given(x, eps, Some(given), kl)
     }
 
     /// The importance-weighted bound of log p(x|c) of each image, in nats.
@@ -284,7 +285,7 @@ impl CvaeNet {
 impl Objective for CvaeNet {
     fn objective(&self, batch: &HostBatch, draw: &Draw) -> Result<(Tensor<1>, Scalars)> {
         let config = self.net.config();
-        let (kl_weight, draws) = self.net.weight_and_draws(batch, draw);
+        let (kl, draws) = self.net.term_and_draws(batch, draw);
         if let (true, Some(scale), Some(values)) =
             (draw.is_training(), &self.attributes, &batch.attributes)
         {
@@ -293,7 +294,7 @@ impl Objective for CvaeNet {
         let x = config.binarise.pixels(batch, draw);
         let given = self.given(&x, &Conditions::of(batch))?;
         let eps = draw.normals(Purpose::Noise, batch, draws * config.latent);
-        Ok(self.loss(x, eps, &given, kl_weight))
+        Ok(self.loss(x, eps, &given, kl))
     }
 
     fn health(&self, batch: &HostBatch, draw: &Draw) -> Result<Health> {

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use vermeer_kernels::nn::Linear;
 
 pub(crate) use bound::code_signs;
-pub use bound::{Elbo, Given, log_mean_exp};
+pub use bound::{Elbo, Given, KlTerm, log_mean_exp};
 use network::Layout;
 pub use network::{Activation, Decoder, Encoder, VaeNetwork};
 use pipeline::VaePipeline;
@@ -305,28 +305,35 @@ impl VaeNet {
     /// The loss of unit images `x`, `[1]`, and what is told of it: `loss`, `reconstruction` and
     /// `kl`, means in nats. `eps` is standard normal, `latent` numbers for each draw,
     /// `[n, draws · latent]`; with more than one draw the loss is the negative
-    /// importance-weighted bound, in which `kl_weight` weighs log p(z) − log q(z|x).
-    pub fn loss(&self, x: Tensor<4>, eps: Tensor<2>, kl_weight: f64) -> (Tensor<1>, Scalars) {
-        self.loss_given(x, eps, None, kl_weight)
+    /// importance-weighted bound, in which `kl.weight` weighs log p(z) − log q(z|x).
+    pub fn loss(&self, x: Tensor<4>, eps: Tensor<2>, kl: KlTerm) -> (Tensor<1>, Scalars) {
+        self.loss_given(x, eps, None, kl)
     }
 
-    /// The weight of the KL term and the draws for a batch: those of the images trained on so
-    /// far, or of a whole training where the network is only evaluated.
-    pub(crate) fn weight_and_draws(&self, batch: &HostBatch, draw: &Draw) -> (f64, usize) {
-        let images = match draw.is_training() {
-            true => batch.step.saturating_mul(batch.batch as u64),
-            false => u64::MAX,
+    /// The KL term and the draws for a batch: those of the images trained on so far, or of a whole
+    /// training without free bits where the network is only evaluated.
+    pub(crate) fn term_and_draws(&self, batch: &HostBatch, draw: &Draw) -> (KlTerm, usize) {
+        let (images, free_bits) = match draw.is_training() {
+            true => (
+                batch.step.saturating_mul(batch.batch as u64),
+                self.config.free_bits,
+            ),
+            false => (u64::MAX, 0.0),
         };
-        (self.config.kl_weight(images), self.config.draws_at(images))
+        let term = KlTerm {
+            weight: self.config.kl_weight(images),
+            free_bits,
+        };
+        (term, self.config.draws_at(images))
     }
 }
 
 impl Objective for VaeNet {
     fn objective(&self, batch: &HostBatch, draw: &Draw) -> Result<(Tensor<1>, Scalars)> {
-        let (kl_weight, draws) = self.weight_and_draws(batch, draw);
+        let (kl, draws) = self.term_and_draws(batch, draw);
         let x = self.config.binarise.pixels(batch, draw);
         let eps = draw.normals(Purpose::Noise, batch, draws * self.config.latent);
-        Ok(self.loss(x, eps, kl_weight))
+        Ok(self.loss(x, eps, kl))
     }
 
     fn health(&self, batch: &HostBatch, draw: &Draw) -> Result<Health> {

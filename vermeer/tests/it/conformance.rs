@@ -281,8 +281,10 @@ fn losses_are_finite_and_every_parameter_has_a_gradient() {
             count += moment.data.len();
             trained.insert(path);
         }
-        let statistic =
-            |name: &&String| name.ends_with("running_mean") || name.ends_with("running_var");
+        let statistic = |name: &&String| {
+            let last = name.rsplit('.').next();
+            last.is_some_and(|last| last.starts_with("running_"))
+        };
         let parameters: BTreeSet<String> = model
             .keys()
             .filter(|name| !statistic(name))
@@ -518,6 +520,7 @@ fn declared_tasks_are_answered_and_others_refused() {
                     Request::Inpaint {
                         images: &images,
                         known: &known,
+                        conditions: &conditions,
                         numbers: &[0, 1, 2, 3],
                         options: &options,
                     },

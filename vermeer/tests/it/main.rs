@@ -40,4 +40,5 @@ mod twins_pixel_cnn;
 mod twins_pixel_cnn_pp;
 mod twins_pixel_rnn;
 mod twins_vae;
+mod twins_vq_vae;
 mod twins_wavenet;

@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::prelude::*;
 use serde_json::{Value, json};
 use vermeer::import::from_pytorch;
-use vermeer::models::{CvaeConfig, CvaeNet};
+use vermeer::models::{CvaeConfig, CvaeNet, KlTerm};
 use vermeer::nn::{Gradients, Init, load, state};
 use vermeer::optim::Learner;
 use vermeer::registry::DataSpec;
@@ -76,9 +76,13 @@ fn check(case: &str) {
     twin.assert_close("output/reconstruction", &values(elbo.reconstruction), CLOSE);
     twin.assert_close("output/kl", &values(elbo.kl.sum_dim(1)), CLOSE);
 
+    let kl = KlTerm {
+        weight: config.kl_weight(0),
+        free_bits: 0.0,
+    };
     let loss = |net: &CvaeNet, step: usize| {
         let eps = draws(&twin, step, &device);
-        net.loss(x.clone(), eps, &given, config.kl_weight(0)).0
+        net.loss(x.clone(), eps, &given, kl).0
     };
     twin.assert_close("loss/total", &values(loss(&net, 0)), CLOSE);
     let gradients =

@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::prelude::*;
 use serde_json::{Value, json};
 use vermeer::import::from_pytorch;
-use vermeer::models::{Elbo, VaeConfig, VaeNet, VaeNetwork};
+use vermeer::models::{Elbo, KlTerm, VaeConfig, VaeNet, VaeNetwork};
 use vermeer::nn::{Gradients, Init, load, state};
 use vermeer::optim::{AdamConfig, Learner};
 use vermeer::registry::DataSpec;
@@ -85,20 +85,23 @@ fn check_bound(case: &str) {
     );
     let net = load(net.clone(), &start, Path::new(case)).unwrap();
     let images = twin.settings["images"].as_u64().unwrap_or(u64::MAX);
-    let weight = config.kl_weight(images);
+    let kl = KlTerm {
+        weight: config.kl_weight(images),
+        free_bits: config.free_bits,
+    };
 
     let x = twin.tensor::<4>("input/x", &device);
     let (mu, log_var) = net.encode(x.clone());
     twin.assert_close("output/mu", &values(mu), CLOSE);
     twin.assert_close("output/log_var", &values(log_var), CLOSE);
-    let (loss, scalars) = net.loss(x.clone(), draws(&twin, 0, &device), weight);
+    let (loss, scalars) = net.loss(x.clone(), draws(&twin, 0, &device), kl);
     twin.assert_close("loss/total", &values(loss), CLOSE);
     for (told, name) in scalars.iter().zip(["total", "reconstruction", "kl"]) {
         twin.assert_close(&format!("loss/{name}"), &[told.1 as f32], CLOSE);
     }
 
     let gradients = |net: &VaeNet, step: usize| {
-        let (loss, _) = net.loss(x.clone(), draws(&twin, step, &device), weight);
+        let (loss, _) = net.loss(x.clone(), draws(&twin, step, &device), kl);
         Gradients::take(&mut loss.backward(), net)
     };
     let first = gradients(&net, 0);

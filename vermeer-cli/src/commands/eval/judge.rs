@@ -26,6 +26,7 @@ Examples:
   vermeer eval judge runs/fashion-dcgan                    samples of a run
   vermeer eval judge runs/fashion-dcgan --data fashion/    beside real images, noise and blends
   vermeer eval judge generated/ -n 500 --json              a folder of images
+  vermeer eval judge runs/fashion-cgan --by-class --data fashion/   does it show what was asked for?
 
 Images are grey and 28x28; those of 32x32 are cut around the centre. The judge was trained on
 garments (Fashion-MNIST), so its opinion of anything else means little.";
@@ -47,6 +48,9 @@ pub(crate) struct Args {
     /// Number of images of each row.
     #[arg(short = 'n', long, default_value_t = 2000, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     count: usize,
+    /// Ask a conditional run for every class alike, and count how often the judge sees that class.
+    #[arg(long)]
+    by_class: bool,
     /// Seed of samples, of noise, and of the choice among real images.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -71,6 +75,17 @@ struct Row {
     /// Entropy of the histogram of most probable classes.
     entropy_bits: f64,
     histogram: Vec<usize>,
+    /// Share of images whose most probable class is the one that was asked for, or their label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class_agreement: Option<f64>,
+}
+
+/// An image as the judge sees it.
+struct Shown {
+    /// Unit range, `[28, 28]`.
+    pixels: Vec<f32>,
+    /// The class that was asked for, or the label, by number.
+    class: Option<u32>,
 }
 
 impl Args {
@@ -126,7 +141,7 @@ impl Args {
             .max()
             .unwrap_or(0);
         let mut lines = vec![format!(
-            "{:<width$}  images  over {CONFIDENT}  class entropy",
+            "{:<width$}  images  over {CONFIDENT}  class entropy  as asked",
             ""
         )];
         for Row {
@@ -134,11 +149,14 @@ impl Args {
             images,
             confident_share,
             entropy_bits,
+            class_agreement,
             ..
         } in &rows
         {
+            let agreement = class_agreement.map_or("-".to_owned(), |share| format!("{share:.4}"));
             lines.push(format!(
-                "{name:<width$}  {images:>6}  {confident_share:>8.4}  {entropy_bits:.3} bits"
+                "{name:<width$}  {images:>6}  {confident_share:>8.4}  {entropy_bits:>8.3} bits  \
+                 {agreement:>8}"
             ));
         }
         terminal.result(&lines.join("\n"))
@@ -151,55 +169,82 @@ impl Args {
         device: &Device,
         progress: &Progress,
         terminal: &Terminal,
-    ) -> Result<Vec<Vec<f32>>> {
+    ) -> Result<Vec<Shown>> {
         let model = pipeline::open(run, Which::Latest, device)?;
         model
             .warnings
             .iter()
             .for_each(|warning| terminal.warn(warning));
-        let numbers: Vec<u64> = (0..self.count as u64).collect();
-        let options = SampleOptions {
-            seed: self.seed,
-            ..SampleOptions::default()
-        };
         if model.usage.spec.channels != 1 {
             terminal.warn("the samples are in colour; the judge sees them in grey");
         }
+        let classes = model.usage.spec.classes.len() as u64;
+        if self.by_class && classes == 0 {
+            return Err(Error::settings(
+                format!("{} knows no classes", run.path().display()),
+                "leave --by-class out, or judge a conditional run",
+            ));
+        }
+        let asked: Vec<Option<u32>> = match self.by_class {
+            true => (0..classes as u32).map(Some).collect(),
+            false => vec![None],
+        };
+        let each = (self.count as u64).div_ceil(asked.len() as u64);
+        let stop = stop::flag()?;
         let mut images = Vec::with_capacity(self.count);
-        generate(
-            &model,
-            &numbers,
-            &options,
-            BATCH,
-            progress,
-            stop::flag()?.as_ref(),
-            |_, image| {
-                images.push(seen(&image, run.path())?);
-                Ok(())
-            },
-        )?;
+        for (part, class) in asked.iter().enumerate() {
+            // Numbers differ from class to class, so that latents do.
+            let first = part as u64 * each;
+            let numbers: Vec<u64> = (first..(first + each).min(self.count as u64)).collect();
+            let options = SampleOptions {
+                seed: self.seed,
+                class: *class,
+                ..SampleOptions::default()
+            };
+            generate(
+                &model,
+                &numbers,
+                &options,
+                BATCH,
+                progress,
+                stop.as_ref(),
+                |_, image| {
+                    images.push(Shown {
+                        pixels: seen(&image, run.path())?,
+                        class: *class,
+                    });
+                    Ok(())
+                },
+            )?;
+        }
         Ok(images)
     }
 
     /// Images of a source in a shuffled order, as the judge sees them.
-    fn real(&self, source: &dyn Source, progress: &Progress) -> Result<Vec<Vec<f32>>> {
+    fn real(&self, source: &dyn Source, progress: &Progress) -> Result<Vec<Shown>> {
         let order = permutation(self.seed, 0, source.len());
         let count = self.count.min(order.len());
         let mut images = Vec::with_capacity(count);
         for index in &order[..count] {
             let sample = source.get(*index as usize)?;
-            images.push(seen(&sample.image, Path::new(&sample.name))?);
+            images.push(Shown {
+                pixels: seen(&sample.image, Path::new(&sample.name))?,
+                class: sample.label.filter(|_| self.by_class),
+            });
             progress.at(images.len(), count);
         }
         Ok(images)
     }
 
     /// Images whose pixels are drawn evenly from black to white.
-    fn noise(&self, count: usize) -> Vec<Vec<f32>> {
+    fn noise(&self, count: usize) -> Vec<Shown> {
         let one = |number: u64| {
             let mut pixels = vec![0.0; SIDE * SIDE];
             stream(self.seed, Purpose::Noise, u64::MAX, number).fill_uniform(&mut pixels);
-            pixels
+            Shown {
+                pixels,
+                class: None,
+            }
         };
         (0..count as u64).map(one).collect()
     }
@@ -222,31 +267,37 @@ fn seen(image: &Image, name: &Path) -> Result<Vec<f32>> {
 }
 
 /// The mean of each image and the next, the last with the first.
-fn blends(images: &[Vec<f32>]) -> Vec<Vec<f32>> {
+fn blends(images: &[Shown]) -> Vec<Shown> {
     let next = images.iter().cycle().skip(1);
-    let mean = |(a, b): (&Vec<f32>, &Vec<f32>)| {
-        a.iter()
-            .zip(b)
+    let mean = |(a, b): (&Shown, &Shown)| Shown {
+        pixels: a
+            .pixels
+            .iter()
+            .zip(&b.pixels)
             .map(|(a, b)| 0.5 * (a + b))
-            .collect::<Vec<f32>>()
+            .collect(),
+        class: None,
     };
     images.iter().zip(next).map(mean).collect()
 }
 
-fn row(name: &str, judge: &Judge, images: &[Vec<f32>], device: &Device) -> Result<Row> {
+fn row(name: &str, judge: &Judge, images: &[Shown], device: &Device) -> Result<Row> {
     let mut probabilities = Vec::with_capacity(images.len());
     for part in images.chunks(BATCH) {
-        let data = TensorData::new(part.concat(), [part.len(), 1, SIDE, SIDE]);
+        let pixels: Vec<f32> = part.iter().flat_map(|i| i.pixels.iter().copied()).collect();
+        let data = TensorData::new(pixels, [part.len(), 1, SIDE, SIDE]);
         let batch = ImageBatch::new(Tensor::<4>::from_data(data, device), Range::Unit)?;
         probabilities.extend(judge.probabilities(&batch)?);
     }
-    Ok(summary(name, &probabilities))
+    let classes: Vec<Option<u32>> = images.iter().map(|image| image.class).collect();
+    Ok(summary(name, &probabilities, &classes))
 }
 
-fn summary(name: &str, probabilities: &[Vec<f32>]) -> Row {
+fn summary(name: &str, probabilities: &[Vec<f32>], classes: &[Option<u32>]) -> Row {
     let mut histogram = vec![0; probabilities.first().map_or(0, Vec::len)];
     let mut confident = 0;
-    for of_image in probabilities {
+    let (mut agreed, mut asked) = (0, 0);
+    for (of_image, wanted) in probabilities.iter().zip(classes) {
         let best = of_image
             .iter()
             .enumerate()
@@ -254,6 +305,8 @@ fn summary(name: &str, probabilities: &[Vec<f32>]) -> Row {
         if let Some((class, probability)) = best {
             histogram[class] += 1;
             confident += usize::from(*probability > CONFIDENT);
+            asked += usize::from(wanted.is_some());
+            agreed += usize::from(*wanted == Some(class as u32));
         }
     }
     let total = probabilities.len().max(1) as f64;
@@ -267,6 +320,7 @@ fn summary(name: &str, probabilities: &[Vec<f32>]) -> Row {
         confident_share: confident as f64 / total,
         entropy_bits: shares.map(|share| share * share.recip().log2()).sum(),
         histogram,
+        class_agreement: (asked > 0).then(|| agreed as f64 / asked as f64),
     }
 }
 
@@ -286,17 +340,23 @@ mod tests {
             [0.3, 0.3, 0.4],
         ]
         .map(|row| row.to_vec());
-        let row = summary("x", &probabilities);
+        let row = summary("x", &probabilities, &[Some(0), Some(2), Some(1), None]);
+        assert_eq!(row.class_agreement, Some(2.0 / 3.0));
         assert_eq!((row.confident_share, row.entropy_bits), (0.5, 1.5));
         assert_eq!(row.histogram, [2, 1, 1]);
     }
 
     #[test]
     fn blends_mix_neighbours() {
-        assert_eq!(
-            blends(&[vec![0.0], vec![1.0], vec![0.5]]),
-            [[0.5], [0.75], [0.25]]
-        );
+        let images: Vec<Shown> = [0.0, 1.0, 0.5]
+            .iter()
+            .map(|pixel| Shown {
+                pixels: vec![*pixel],
+                class: Some(1),
+            })
+            .collect();
+        let mixed: Vec<f32> = blends(&images).iter().map(|i| i.pixels[0]).collect();
+        assert_eq!(mixed, [0.5, 0.75, 0.25]);
     }
 
     #[test]

@@ -23,7 +23,8 @@ Examples:
   vermeer eval probe runs/fashion-gan --data fashion/ --limit 10000 --json
 
 Two classifiers read the labels from the codes: logistic regression (scikit-learn's, C = 1, on
-standardised codes) and the nearest neighbours. The model has seen no label unless it is conditional.";
+standardised codes) and the nearest neighbours. A model that is told
+classes while it encodes is refused: its codes could repeat them.";
 
 /// Try how well classes can be read from a model's codes.
 #[derive(clap::Args)]
@@ -108,6 +109,12 @@ impl Args {
             ));
         }
         let (train, test) = self.codes(terminal)?;
+        if train.told || test.told {
+            return Err(Error::settings(
+                "the model was told classes or attributes while it encoded, so its codes may repeat them",
+                "probe an unconditional model, or a GAN, whose discriminator is not told",
+            ));
+        }
         let (train, test) = self.limited(train, test);
         let labels = |codes: &Codes, name: &str| {
             codes.labels.clone().ok_or_else(|| {

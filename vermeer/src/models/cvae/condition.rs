@@ -33,9 +33,9 @@ impl Condition {
         let (height, width) = (spec.height, spec.width);
         match self {
             Condition::Class | Condition::Attributes => None,
-            Condition::Top => Some([height / 2, width]),
-            Condition::Left => Some([height, width / 2]),
-            Condition::Quarter => Some([height / 2, width / 2]),
+            Condition::Top => Some([height.div_ceil(2), width]),
+            Condition::Left => Some([height, width.div_ceil(2)]),
+            Condition::Quarter => Some([height.div_ceil(2), width.div_ceil(2)]),
         }
     }
 
@@ -230,9 +230,9 @@ mod tests {
             attributes: vec![],
         };
         for (condition, part, size) in [
-            (Condition::Top, [4, 4], 48),
+            (Condition::Top, [5, 4], 60),
             (Condition::Left, [9, 2], 54),
-            (Condition::Quarter, [4, 2], 24),
+            (Condition::Quarter, [5, 2], 30),
         ] {
             assert_eq!(condition.part(&spec), Some(part), "{condition:?}");
             assert_eq!(condition.size(&spec), size, "{condition:?}");

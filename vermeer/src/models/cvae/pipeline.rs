@@ -193,6 +193,7 @@ impl Pipeline for CvaePipeline {
                 known,
                 numbers,
                 options,
+                ..
             } => {
                 self.only_known(options)?;
                 let x = self.checked(images)?;
@@ -229,6 +230,24 @@ impl Pipeline for CvaePipeline {
         let z = of_latents(latents, [numbers.len(), self.net.latent()], &self.device)?;
         let x = self.decoded(truncated(z, options), &given)?;
         Ok(ImageBatch::new(x, Range::Unit)?)
+    }
+
+    fn told(&self) -> bool {
+        matches!(
+            self.net.condition(),
+            Condition::Class | Condition::Attributes
+        )
+    }
+
+    fn image_of(
+        &self,
+        latents: Tensor<2>,
+        numbers: &[u64],
+        options: &SampleOptions,
+    ) -> Result<Tensor<4>> {
+        self.only_known(options)?;
+        let given = self.given_for(numbers, options)?;
+        self.decoded(truncated(latents, options), &given)
     }
 
     fn likelihood(&self) -> Option<task::Likelihood> {
@@ -356,6 +375,7 @@ mod tests {
             let request = Request::Inpaint {
                 images: &images,
                 known,
+                conditions: &Conditions::default(),
                 numbers: &[1, 2],
                 options: &options,
             };

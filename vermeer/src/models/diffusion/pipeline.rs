@@ -69,6 +69,12 @@ impl DiffusionPipeline {
             sampler,
             options.steps.unwrap_or(self.config.steps),
         )?;
+        if options.eta.is_some_and(|eta| eta != 0.0) && grid.sampler != Sampler::Ddim {
+            return Err(Error::settings(
+                "eta belongs to the ddim sampler",
+                "add --sampler ddim, or leave --eta out",
+            ));
+        }
         let clip = grid.clip && self.config.clip;
         Ok(Grid {
             eta,
@@ -104,25 +110,12 @@ impl DiffusionPipeline {
 
     /// The class of each sample: the one asked for, or drawn from the sample's own stream.
     fn classes(&self, numbers: &[u64], options: &SampleOptions) -> Result<Option<Vec<i32>>> {
-        let count = self.spec.classes.len();
-        match (self.config.conditional, options.class) {
-            (false, None) => Ok(None),
-            (false, Some(_)) => Err(Error::settings(
-                "the model does not know classes",
-                "leave --class out, or train with model.conditional = true",
-            )),
-            (true, Some(class)) if class as usize >= count => Err(Error::settings(
-                format!("there is no class {class}"),
-                format!("classes are {}", self.spec.classes.join(", ")),
-            )),
-            (true, Some(class)) => Ok(Some(vec![class as i32; numbers.len()])),
-            (true, None) => {
-                let draw = |number: &u64| {
-                    stream(options.seed, Purpose::Class, 0, *number).below(count as u64) as i32
-                };
-                Ok(Some(numbers.iter().map(draw).collect()))
-            }
-        }
+        let known: &[String] = match self.config.conditional {
+            true => &self.spec.classes,
+            false => &[],
+        };
+        let classes = options.classes(numbers, known)?;
+        Ok(classes.map(|classes| classes.iter().map(|class| *class as i32).collect()))
     }
 
     /// What the network is told of given images: their classes, or "no class" where they have none
@@ -328,6 +321,10 @@ impl Pipeline for DiffusionPipeline {
             }
             _ => Err(unsupported(self.info.id, request.task(), self.tasks())),
         }
+    }
+
+    fn told(&self) -> bool {
+        self.config.conditional
     }
 
     fn latent_dims(&self) -> Option<usize> {

@@ -5,7 +5,8 @@ use burn::prelude::*;
 
 use super::{VaeConfig, VaeNet};
 use crate::loss::likelihood::kl_standard_normal;
-use crate::random::{Purpose, normals};
+use crate::random::{Purpose, stream};
+use crate::task::BLOCK;
 use crate::train::Scalars;
 use crate::train::health::Limit;
 
@@ -28,6 +29,19 @@ impl Given {
         }
     }
 }
+
+/// How the KL term counts in a loss.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct KlTerm {
+    /// Its weight.
+    pub weight: f64,
+    /// Nats that each code number counts at least; a device of training, 0 where a network is
+    /// evaluated.
+    pub free_bits: f64,
+}
+
+/// Draws of an image that are computed side by side.
+const DRAWS: usize = 16;
 
 /// The two parts of the evidence lower bound, in nats.
 #[derive(Clone, Debug)]
@@ -102,7 +116,7 @@ impl VaeNet {
     }
 
     /// The loss of a batch, `[1]`, and what is told of it: `eps` is standard normal and holds
-    /// `latent` numbers for each draw, `[n, draws · latent]`; `kl_weight` is that of the KL term.
+    /// `latent` numbers for each draw, `[n, draws · latent]`.
     ///
     /// One draw gives the evidence lower bound with its KL term, more give the importance-weighted
     /// bound.
@@ -111,22 +125,21 @@ impl VaeNet {
         x: Tensor<4>,
         eps: Tensor<2>,
         given: Option<&Given>,
-        kl_weight: f64,
+        kl_term: KlTerm,
     ) -> (Tensor<1>, Scalars) {
-        let config = self.config();
-        if eps.dims()[1] > config.latent {
-            return self.weighted_loss(x, eps, given, kl_weight);
+        if eps.dims()[1] > self.config().latent {
+            return self.weighted_loss(x, eps, given, kl_term.weight);
         }
         let elbo = self.elbo_given(x, eps, given);
-        let kl: Tensor<1> = match config.free_bits > 0.0 {
-            // One number for the batch: each code number counts at least `free_bits`.
+        let kl: Tensor<1> = match kl_term.free_bits > 0.0 {
+            // One number for the batch: each code number counts at least its free bits.
             true => {
-                let mean = elbo.kl.clone().mean_dim(0).clamp_min(config.free_bits);
+                let mean = elbo.kl.clone().mean_dim(0).clamp_min(kl_term.free_bits);
                 mean.sum_dim(1).squeeze_dim(1)
             }
             false => elbo.kl.clone().sum_dim(1).squeeze_dim(1),
         };
-        let weighted = kl.mul_scalar(kl_weight);
+        let weighted = kl.mul_scalar(kl_term.weight);
         let loss = elbo.reconstruction.clone().add(weighted).mean();
         let scalars = told(&loss, elbo.reconstruction.mean(), elbo.kl);
         (loss, scalars)
@@ -173,19 +186,52 @@ impl VaeNet {
         draws: usize,
         seed: u64,
     ) -> Vec<f64> {
-        let [n, latent] = [x.dims()[0], self.config().latent];
-        let device = x.device();
-        let (mu, log_var) = self.encode_given(x.clone(), given);
-        let mut terms = vec![Vec::with_capacity(draws); n];
-        for draw in 0..draws {
-            let eps = normals(seed, Purpose::Importance, draw as u64, n, latent);
-            let eps = Tensor::<1>::from_floats(&eps[..], &device).reshape([n, latent]);
-            let weight = self.log_weight_given(x.clone(), mu.clone(), log_var.clone(), eps, given);
-            for (image, w) in crate::nn::host(weight).into_iter().enumerate() {
-                terms[image].push(f64::from(w));
+        let [n, channels, height, width] = x.dims();
+        let (latent, device) = (self.config().latent, x.device());
+        let pixels = x.reshape([n, channels * height * width]);
+        let mut bounds = Vec::with_capacity(n);
+        // Products of one size, so that an image's bound does not depend on how many there are.
+        for start in (0..n).step_by(BLOCK) {
+            let rows: Vec<i32> = (start..start + BLOCK)
+                .map(|row| row.min(n - 1) as i32)
+                .collect();
+            let rows = Tensor::<1, Int>::from_data(&rows[..], &device);
+            let block = pixels.clone().select(0, rows.clone());
+            let image = |x: Tensor<2>| {
+                let count = x.dims()[0];
+                x.reshape([count, channels, height, width])
+            };
+            let told = given.map(|g| g.with(g.condition.clone().select(0, rows.clone())));
+            let (mu, log_var) = self.encode_given(image(block.clone()), told.as_ref());
+            let x = image(repeated(block, DRAWS));
+            let told = told.map(|g| g.with(repeated(g.condition.clone(), DRAWS)));
+            let (mu, log_var) = (repeated(mu, DRAWS), repeated(log_var, DRAWS));
+            let count = BLOCK.min(n - start);
+            let mut terms = vec![Vec::with_capacity(draws); count];
+            for first in (0..draws).step_by(DRAWS) {
+                let mut eps = vec![0.0; BLOCK * DRAWS * latent];
+                for (place, values) in eps.chunks_exact_mut(latent).enumerate() {
+                    let (row, draw) = (start + place / DRAWS, first + place % DRAWS);
+                    stream(seed, Purpose::Importance, draw as u64, row as u64).fill_normal(values);
+                }
+                let eps =
+                    Tensor::<1>::from_floats(&eps[..], &device).reshape([BLOCK * DRAWS, latent]);
+                let weights = self.log_weight_given(
+                    x.clone(),
+                    mu.clone(),
+                    log_var.clone(),
+                    eps,
+                    told.as_ref(),
+                );
+                let weights = crate::nn::host(weights);
+                for (terms, weights) in terms.iter_mut().zip(weights.chunks_exact(DRAWS)) {
+                    let asked = DRAWS.min(draws - first);
+                    terms.extend(weights[..asked].iter().map(|w| f64::from(*w)));
+                }
             }
+            bounds.extend(terms.iter().map(|terms| log_mean_exp(terms)));
         }
-        terms.iter().map(|t| log_mean_exp(t)).collect()
+        bounds
     }
 }
 

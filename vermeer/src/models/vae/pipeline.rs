@@ -114,6 +114,16 @@ impl Pipeline for VaePipeline {
         Ok(ImageBatch::new(x, Range::Unit)?)
     }
 
+    fn image_of(
+        &self,
+        latents: Tensor<2>,
+        _numbers: &[u64],
+        options: &SampleOptions,
+    ) -> Result<Tensor<4>> {
+        options.only(Vae::INFO.id, OPTIONS)?;
+        rows_in_blocks(truncated(latents, options), |z| Ok(self.net.expected(z)))
+    }
+
     fn likelihood(&self) -> Option<task::Likelihood> {
         Some(task::Likelihood::ImportanceWeighted)
     }

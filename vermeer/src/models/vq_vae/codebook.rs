@@ -8,7 +8,7 @@ use crate::nn::{Init, host};
 use crate::random::{Purpose, Stream, stream};
 
 /// A code used less than this share of an even use is dead.
-pub const DEAD: f64 = 0.05;
+const DEAD: f64 = 0.05;
 
 /// Added to each count, so that no code is divided by zero (Laplace smoothing).
 const EPSILON: f64 = 1e-5;

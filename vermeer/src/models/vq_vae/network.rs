@@ -10,7 +10,7 @@ use crate::nn::{Init, Law};
 
 /// Two convolutions around the rest of a network, plus the input.
 #[derive(Module, Debug)]
-pub struct Residual {
+pub(super) struct Residual {
     wide: Conv2d,
     back: Conv2d,
 }
@@ -59,7 +59,7 @@ fn residuals(config: &VqVaeConfig, init: &Init) -> Vec<Residual> {
 
 /// Images to vectors, one for each place of a smaller map.
 #[derive(Module, Debug)]
-pub struct Encoder {
+pub(super) struct Encoder {
     convolutions: Vec<Conv2d>,
     middle: Conv2d,
     residuals: Vec<Residual>,
@@ -67,7 +67,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// An encoder of images of `channels`, its parameters drawn by `init`.
+    /// An encoder of images of `colours` channels, its parameters drawn by `init`.
     pub(super) fn new(config: &VqVaeConfig, colours: usize, init: &Init) -> Self {
         let (width, law) = (config.width, Law::FanIn);
         let place = init.at("convolutions");
@@ -100,14 +100,14 @@ impl Encoder {
 
 /// Codes to images.
 #[derive(Module, Debug)]
-pub struct Decoder {
+pub(super) struct Decoder {
     middle: Conv2d,
     residuals: Vec<Residual>,
     convolutions: Vec<ConvTranspose2d>,
 }
 
 impl Decoder {
-    /// A decoder to images of `channels`, its parameters drawn by `init`.
+    /// A decoder to images of `colours` channels, its parameters drawn by `init`.
     pub(super) fn new(config: &VqVaeConfig, colours: usize, init: &Init) -> Self {
         let (width, law) = (config.width, Law::FanIn);
         let place = init.at("convolutions");

@@ -4,6 +4,7 @@ use burn::prelude::*;
 use vermeer_image::{ImageBatch, Range};
 
 use super::{Generates, Judges, iterate, one_hot, spectra};
+use crate::Result;
 use crate::nn::{Mode, load};
 use crate::optim::part;
 use crate::random::latents;
@@ -13,7 +14,6 @@ use crate::task::{
     Answer, Pipeline, Progress, Request, SampleOptions, Task, in_blocks, of_latents, of_shape,
     rows_in_blocks, unsupported,
 };
-use crate::{Error, Result};
 
 /// What is left to do without a discriminator.
 const WITHOUT_DISCRIMINATOR: &[Task] = &[Task::Generate, Task::Interpolate];
@@ -90,14 +90,7 @@ impl<G: Generates, D: Judges> GamePipeline<G, D> {
             0 => &["truncation"],
             _ => &["class", "truncation"],
         };
-        options.only(self.info.id, known)?;
-        match options.truncation {
-            Some(psi) if !(0.0..=1.0).contains(&psi) => Err(Error::settings(
-                format!("a truncation of {psi}"),
-                "it lies between 0 (every sample the mean one) and 1 (no truncation)",
-            )),
-            _ => Ok(()),
-        }
+        options.only(self.info.id, known)
     }
 
     /// The class of each of the samples, for a generator that is told classes.
@@ -233,5 +226,17 @@ impl<G: Generates, D: Judges> Pipeline for GamePipeline<G, D> {
         let z = of_latents(latents, size, &self.device)?;
         let classes = self.labels(numbers, options)?;
         unit(self.in_rows(z, classes, options)?)
+    }
+
+    fn image_of(
+        &self,
+        latents: Tensor<2>,
+        numbers: &[u64],
+        options: &SampleOptions,
+    ) -> Result<Tensor<4>> {
+        self.checked(options)?;
+        let classes = self.labels(numbers, options)?;
+        let x = self.in_rows(latents, classes, options)?; // signed
+        Ok(x.add_scalar(1.0).mul_scalar(0.5))
     }
 }
