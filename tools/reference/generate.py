@@ -22,6 +22,7 @@ import cases_gated_pixel_cnn
 import cases_pixel_cnn
 import cases_pixel_cnn_pp
 import cases_pixel_rnn
+import cases_stylegan2
 import cases_tables
 import cases_vae
 import cases_vq_vae
@@ -44,6 +45,7 @@ MODULES = (
     cases_gated_pixel_cnn,
     cases_pixel_cnn_pp,
     cases_vq_vae,
+    cases_stylegan2,
 )
 
 LARGEST_FILE = 600_000

@@ -12,6 +12,7 @@ mod artifacts;
 mod comparison;
 mod downstream;
 mod extract;
+mod likelihood;
 mod measure;
 mod memorization;
 mod modes;
@@ -29,6 +30,7 @@ pub use artifacts::{ArtifactsReport, artifacts};
 pub use comparison::as_seen_by;
 pub use downstream::{Cas, CasOptions, ClassAccuracy, Stages, cas};
 pub use extract::{ExtractOptions, Extraction, FeatureCache, extract, extract_all};
+pub use likelihood::{PixelKind, Protocol, log_likelihoods};
 pub use measure::{Difference, Measured, Set, difference, measure};
 pub use memorization::{
     MemorizationOptions, MemorizationReport, MemorizationSets, SpaceReport, TrainDuplicates,

@@ -14,6 +14,7 @@ pub mod gated_pixel_cnn;
 pub mod pixel_cnn;
 pub mod pixel_cnn_pp;
 pub mod pixel_rnn;
+pub mod stylegan2;
 pub mod vae;
 pub mod vq_vae;
 pub mod wavenet;
@@ -42,6 +43,10 @@ pub use gated_pixel_cnn::{GatedPixelCnn, GatedPixelCnnConfig, GatedPixelCnnNet};
 pub use pixel_cnn::{PixelCnn, PixelCnnConfig, PixelCnnNet};
 pub use pixel_cnn_pp::{PixelCnnPp, PixelCnnPpConfig, PixelCnnPpNet};
 pub use pixel_rnn::{PixelRnn, PixelRnnCell, PixelRnnConfig, PixelRnnNet};
+pub use stylegan2::{
+    StyleDiscriminator, StyleGan2, StyleGan2Config, StyleGan2Pipeline, StyleGan2Trainer,
+    StyleGenerator,
+};
 pub use vae::{Elbo, Given, KlTerm, Likelihood, Vae, VaeConfig, VaeNet, VaeNetwork, log_mean_exp};
 pub use vq_vae::{
     Codebook, Prior, PriorNetwork, Quantised, TransformerNet, VqVae, VqVaeConfig, VqVaeNet,

@@ -26,6 +26,7 @@ pub static FAMILIES: &[&dyn AnyFamily] = &[
     &Entry::<crate::models::Cgan>(std::marker::PhantomData),
     &Entry::<crate::models::Acgan>(std::marker::PhantomData),
     &Entry::<crate::models::Wgan>(std::marker::PhantomData),
+    &Entry::<crate::models::StyleGan2>(std::marker::PhantomData),
     &Entry::<crate::models::PixelCnn>(std::marker::PhantomData),
     &Entry::<crate::models::GatedPixelCnn>(std::marker::PhantomData),
     &Entry::<crate::models::PixelCnnPp>(std::marker::PhantomData),

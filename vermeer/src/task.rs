@@ -374,6 +374,30 @@ pub trait Pipeline: Send {
         ))
     }
 
+    /// How many numbers a style has, for a family that maps latents to an intermediate space first
+    /// (StyleGAN's w); `None` for others.
+    fn style_dims(&self) -> Option<usize> {
+        None
+    }
+
+    /// The styles of the samples with these numbers, [`Pipeline::style_dims`] numbers each, of
+    /// their class and truncated as `options` say.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] for a family without styles, and for options it does not know.
+    fn styles(&self, _numbers: &[u64], _options: &SampleOptions) -> Result<Vec<f32>> {
+        Err(no_styles())
+    }
+
+    /// The images of styles, one for each number: with the styles of these samples and their seed
+    /// the images are the samples.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] for a family without styles, and for another number of values.
+    fn synthesise(&self, _styles: &[f32], _numbers: &[u64], _seed: u64) -> Result<ImageBatch> {
+        Err(no_styles())
+    }
+
     /// Whether the model is told the class or attributes of an image while it encodes it, so that
     /// its codes may repeat them.
     fn told(&self) -> bool {
@@ -403,6 +427,12 @@ pub trait Pipeline: Send {
         ))
     }
 
+    /// How many numbers of an image the likelihood is of: all its pixels and channels, unless some
+    /// are given.
+    fn modelled(&self) -> usize {
+        self.shape().iter().product()
+    }
+
     /// The sum of the probabilities of all images there are, of one class where the model knows
     /// classes: 1 for a likelihood that is normalised.
     ///
@@ -414,6 +444,13 @@ pub trait Pipeline: Send {
             "choose an autoregressive model of very small images",
         ))
     }
+}
+
+fn no_styles() -> Error {
+    Error::settings(
+        "this family has no space of styles",
+        "choose a run of family stylegan2, or work on the latents",
+    )
 }
 
 /// The tensor of `images` on `device` and in `range`, if they have the model's shape.

@@ -24,6 +24,7 @@ mod published;
 mod stepper;
 
 use burn::module::{Module, Param};
+use burn::nn::Embedding;
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 use vermeer_kernels::{add, add_to_pixels, gate, leaky_relu};
@@ -79,7 +80,23 @@ impl Default for GatedPixelCnnConfig {
 impl GatedPixelCnnConfig {
     /// A network whose parameters are drawn by `init`.
     pub fn init(&self, spec: &DataSpec, init: &Init) -> GatedPixelCnnNet {
+        self.build(spec, None, init)
+    }
+
+    /// A network of grey images whose values are names rather than brightnesses: the first
+    /// convolutions see a learned vector of `size` numbers in the place of each value.
+    pub(crate) fn init_embedded(
+        &self,
+        spec: &DataSpec,
+        size: usize,
+        init: &Init,
+    ) -> GatedPixelCnnNet {
+        self.build(spec, Some(size), init)
+    }
+
+    fn build(&self, spec: &DataSpec, embedding: Option<usize>, init: &Init) -> GatedPixelCnnNet {
         let (channels, width) = (spec.channels, self.width);
+        let inputs = embedding.unwrap_or(channels);
         // With one channel nothing of a pixel itself is seen before it is known.
         let order = |inputs: usize, period: usize, strict: bool| {
             (channels > 1).then_some(Order {
@@ -95,10 +112,11 @@ impl GatedPixelCnnConfig {
         let layers = self.dilations.iter().enumerate();
         let outputs = channels * outputs_of(self.levels);
         GatedPixelCnnNet {
+            embedding: embedding.map(|size| init.at("embedding").embedding(self.levels, size)),
             first: First {
                 vertical: Masked::new(
                     &place.at("vertical"),
-                    [channels, width],
+                    [inputs, width],
                     [first.0, first.0],
                     [first.1, first.0],
                     1,
@@ -106,7 +124,7 @@ impl GatedPixelCnnConfig {
                 ),
                 horizontal: Masked::new(
                     &place.at("horizontal"),
-                    [channels, width],
+                    [inputs, width],
                     [1, first.0],
                     [1, first.1 + own],
                     1,
@@ -219,6 +237,8 @@ impl Layer {
 /// The network.
 #[derive(Module, Debug)]
 pub struct GatedPixelCnnNet {
+    /// What stands for each value, where it is no brightness, `[levels, size]`.
+    embedding: Option<Embedding>,
     first: First,
     layers: Vec<Layer>,
     out: Masked,
@@ -243,7 +263,7 @@ impl GatedPixelCnnNet {
             let labels: Vec<i32> = labels.iter().map(|label| *label as i32).collect();
             Tensor::<1, Int>::from_data(&labels[..], &x.device())
         });
-        let x = x.mul_scalar(self.scale()).sub_scalar(1.0);
+        let x = self.seen(x);
         let mut v = self.first.vertical.forward(x.clone());
         let mut h = self.first.horizontal.forward(x);
         let last = self.layers.len() - 1;
@@ -255,6 +275,17 @@ impl GatedPixelCnnNet {
             }
         }
         h
+    }
+
+    /// What the first convolutions see of values `[n, channels, h, w]`.
+    fn seen(&self, x: Tensor<4>) -> Tensor<4> {
+        let Some(embedding) = &self.embedding else {
+            return x.mul_scalar(self.scale()).sub_scalar(1.0);
+        };
+        let [n, _, height, width] = x.dims();
+        let size = embedding.weight.dims()[1];
+        let vectors = embedding.forward(x.int().reshape([n, height * width])); // [n, h · w, size]
+        vectors.swap_dims(1, 2).reshape([n, size, height, width])
     }
 
     /// What brings values to −1..1, before 1 is taken off.

@@ -12,7 +12,7 @@
 mod pipeline;
 mod players;
 mod rules;
-mod signs;
+pub(crate) mod signs;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::prelude::*;

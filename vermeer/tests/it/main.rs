@@ -39,6 +39,7 @@ mod twins_gated_pixel_cnn;
 mod twins_pixel_cnn;
 mod twins_pixel_cnn_pp;
 mod twins_pixel_rnn;
+mod twins_stylegan2;
 mod twins_vae;
 mod twins_vq_vae;
 mod twins_wavenet;

@@ -1,18 +1,16 @@
 //! `vermeer eval nll`: how unlikely a model finds images, in nats.
 
-use burn::prelude::Device;
-use burn::tensor::{Tensor, TensorData};
 use clap::builder::RangedU64ValueParser;
 use serde::Serialize;
 use serde_json::json;
-use vermeer::data::{self, OpenOptions, Source, Split, amat};
+use vermeer::data::{self, OpenOptions, Split};
+use vermeer::evaluate::{PixelKind, Protocol, log_likelihoods};
 use vermeer::pipeline::Model;
-use vermeer::random::{Purpose, stream};
-use vermeer::task::{Conditions, Likelihood};
+use vermeer::task::Likelihood;
 use vermeer::{Error, Result};
-use vermeer_image::{ImageBatch, Range};
 
 use crate::checkpoint::ModelArgs;
+use crate::stop;
 use crate::terminal::Terminal;
 
 const EXAMPLES: &str = "\
@@ -23,15 +21,12 @@ Examples:
   vermeer eval nll runs/tiny-pixels --check-normalised    the sum over all images must be 1
 
 The bound is tighter with more draws, so values of different --draws are not comparable; neither
-are those of binarised and of grey images. A Bernoulli value of greys is no likelihood.";
+are those of binarised and of grey images. A Bernoulli value of greys is a cross-entropy, and called so.";
 
 /// How far from 1 the sum of all probabilities may be.
 const NORMALISED: f64 = 1e-5;
 
-/// Images computed at a time: part of the protocol, for the draws are keyed by it.
-const BATCH: usize = 64;
-
-/// Bound the negative log-likelihood of images by importance sampling, in nats.
+/// The negative log-likelihood of images in nats, exact or a bound.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -76,16 +71,6 @@ enum Binarise {
     Dynamic,
 }
 
-impl Binarise {
-    /// What the name of a protocol says of the pixels.
-    fn word(self) -> &'static str {
-        match self {
-            Self::No => "grey",
-            Self::Dynamic => "dynamic",
-        }
-    }
-}
-
 /// A mean over images.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Mean {
@@ -101,7 +86,9 @@ struct Measured {
     /// Where the value is a bound by importance samples: the bound of one draw.
     #[serde(skip_serializing_if = "Option::is_none")]
     negative_elbo: Option<Mean>,
-    bits_per_dim: f64,
+    /// Where the value is a probability of discrete pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bits_per_dim: Option<f64>,
     images: usize,
     dimensions: usize,
     data: String,
@@ -148,56 +135,46 @@ impl Args {
             (Likelihood::ImportanceWeighted, draws) => draws.unwrap_or(5000),
             (Likelihood::Variational | Likelihood::Exact, draws) => draws.unwrap_or(1),
         };
-        let count = self
-            .limit
-            .map_or(source.len(), |limit| limit.min(source.len()));
-        let binarise = self.binarise(&model)?;
-        let progress = terminal.progress("images");
-        let (mut bounds, mut elbos) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        for first in (0..count).step_by(BATCH) {
-            let numbers = first..(first + BATCH).min(count);
-            let labels = numbers.clone().map(|number| source.label(number)).collect();
-            let conditions = Conditions {
-                labels,
-                attributes: None,
-            };
-            let images = self.images(&model, source.as_ref(), numbers, binarise, &device)?;
-            // Each batch draws its own codes.
-            let seed = stream(self.seed, Purpose::Importance, u64::MAX, first as u64).bits();
-            let of = |draws: usize| {
-                model
-                    .pipeline
-                    .log_likelihood(&images, &conditions, draws, seed)
-            };
-            if likelihood == Likelihood::ImportanceWeighted {
-                elbos.extend(of(1)?);
-            }
-            bounds.extend(of(draws)?);
-            progress.at(bounds.len(), count);
-        }
-        drop(progress);
-        if bounds.iter().chain(&elbos).any(|value| !value.is_finite()) {
-            return Err(Error::Failed("the bound of an image is not finite".into()));
-        }
-
-        // Drawing zeros and ones anew leaves them as they are.
-        let pixels = match source.describe().format == amat::FORMAT {
-            true => "fixed",
-            false => binarise.word(),
+        let dynamic = self.binarise.map(|asked| asked == Binarise::Dynamic);
+        let protocol = Protocol {
+            pixels: PixelKind::of(&model, source.as_ref(), dynamic)?,
+            images: self.limit.unwrap_or(usize::MAX),
+            draws,
+            seed: self.seed,
         };
-        let [channels, height, width] = model.pipeline.shape();
+        // The bound of one draw stands beside that of many.
+        let asked: &[usize] = match likelihood {
+            Likelihood::ImportanceWeighted => &[draws, 1],
+            Likelihood::Variational | Likelihood::Exact => &[draws],
+        };
+        let stop = stop::flag()?;
+        let progress = terminal.progress("images");
+        let mut found = log_likelihoods(
+            &model,
+            source.as_ref(),
+            &protocol,
+            asked,
+            &device,
+            &stop,
+            &mut |done, all| progress.at(done, all),
+        )?;
+        drop(progress);
+        let elbos = (asked.len() > 1).then(|| found.swap_remove(1));
+        let bounds = found.swap_remove(0);
+        let count = bounds.len();
+        let nll = mean(protocol.name(likelihood), &bounds);
+        let dimensions = model.pipeline.modelled();
+
         let measured = Measured {
-            nll: mean(
-                format!("nll_{pixels}_{}", likelihood.protocol(draws)),
-                &bounds,
-            ),
-            negative_elbo: (!elbos.is_empty())
-                .then(|| mean(format!("negative_elbo_{pixels}"), &elbos)),
-            bits_per_dim: -bounds.iter().sum::<f64>()
-                / (bounds.len() * channels * height * width) as f64
-                / std::f64::consts::LN_2,
+            bits_per_dim: protocol
+                .pixels
+                .is_probability()
+                .then(|| nll.nats / dimensions as f64 / std::f64::consts::LN_2),
+            negative_elbo: elbos
+                .map(|elbos| mean(format!("negative_elbo_{}", protocol.pixels), &elbos)),
+            nll,
             images: count,
-            dimensions: channels * height * width,
+            dimensions,
             data: source.describe().location.clone(),
             split: source.describe().split,
             data_digest: source.digest()?,
@@ -217,12 +194,14 @@ impl Args {
             )
         };
         let elbo = measured.negative_elbo.as_ref();
+        let bits = measured
+            .bits_per_dim
+            .map(|bits| format!("{:<28} {bits:10.4}\n", "bits per dimension"));
         terminal.result(&format!(
-            "{}\n{}{:<28} {:10.4}\n{count} images of {} ({}), step {}, seed {}",
+            "{}\n{}{}{count} images of {} ({}), step {}, seed {}",
             line(&measured.nll),
             elbo.map(|mean| line(mean) + "\n").unwrap_or_default(),
-            "bits per dimension",
-            measured.bits_per_dim,
+            bits.unwrap_or_default(),
             measured.data,
             measured.split,
             measured.step,
@@ -259,48 +238,6 @@ impl Args {
             ))),
             None => Ok(()),
         }
-    }
-
-    /// What is done to the pixels: what was asked for, or what the model was trained with.
-    fn binarise(&self, model: &Model) -> Result<Binarise> {
-        let setting = |key: &str| model.usage.model.get(key).and_then(|value| value.as_str());
-        let chosen = self.binarise.unwrap_or(match setting("binarise") {
-            Some("dynamic") => Binarise::Dynamic,
-            _ => Binarise::No,
-        });
-        match (chosen, setting("likelihood")) {
-            (Binarise::Dynamic, Some(other)) if other != "bernoulli" => Err(Error::settings(
-                format!("binarised pixels have no {other} likelihood"),
-                "leave --binarise out",
-            )),
-            _ => Ok(chosen),
-        }
-    }
-
-    /// Images of these numbers, prepared as the run's own were.
-    fn images(
-        &self,
-        model: &Model,
-        source: &dyn Source,
-        numbers: std::ops::Range<usize>,
-        binarise: Binarise,
-        device: &Device,
-    ) -> Result<ImageBatch> {
-        let [channels, height, width] = model.pipeline.shape();
-        let shape = [numbers.len(), channels, height, width];
-        let mut values = Vec::with_capacity(shape.iter().product());
-        for number in numbers {
-            let mut pixels = model.usage.preprocess.apply(&source.get(number)?.image)?;
-            if binarise == Binarise::Dynamic {
-                let mut random = stream(self.seed, Purpose::Binarise, u64::MAX, number as u64);
-                pixels
-                    .iter_mut()
-                    .for_each(|pixel| *pixel = f32::from(u8::from(random.uniform() < *pixel)));
-            }
-            values.extend(pixels);
-        }
-        let tensor = Tensor::<4>::from_data(TensorData::new(values, shape), device);
-        Ok(ImageBatch::new(tensor, Range::Unit)?)
     }
 }
 

@@ -29,8 +29,6 @@ pub struct RunsPage<'a> {
 const MORE_STYLE: &str = "
 td.best { font-weight: 700; }
 td.best::after { content: ' ★'; color: var(--c1); }
-td small { display: block; opacity: .75; font-weight: 400; }
-.value { stroke: none; fill: CanvasText; font-size: 12px; }
 ";
 
 /// Height of a bar with its label, and of the axis, in pixels.
@@ -56,7 +54,7 @@ pub fn runs_page(page: &RunsPage<'_>) -> Result<String> {
     overview(&mut out, page.table);
     out.push_str("<h2>Samples</h2>\n");
     for (at, row) in page.rows.iter().enumerate() {
-        let images = page.sheets.get(at).map_or(&[][..], Vec::as_slice);
+        let images = page.sheets.get(at).map(Vec::as_slice).unwrap_or_default();
         about(&mut out, row);
         pictures::grid(&mut out, &escape(&row.name), images)?;
     }

@@ -232,6 +232,12 @@ impl Pipeline for CvaePipeline {
         Ok(ImageBatch::new(x, Range::Unit)?)
     }
 
+    fn modelled(&self) -> usize {
+        let [channels, height, width] = self.spec.shape();
+        let [rows, columns] = self.net.condition().part(&self.spec).unwrap_or([0, 0]);
+        channels * (height * width - rows * columns)
+    }
+
     fn told(&self) -> bool {
         matches!(
             self.net.condition(),

@@ -173,11 +173,13 @@ pub(super) struct GatedStepper {
     groups: usize,
     features: usize,
     scale: f32,
+    /// What stands for each value, `[levels, size]`; nothing where it is a brightness.
+    embedding: Option<Vec<f32>>,
     vertical: Above,
     horizontal: Along,
     steps: Vec<Step>,
     out: Along,
-    /// The image as the network sees it, −1 to 1.
+    /// The image as the network sees it: −1 to 1, or the vectors of its values.
     image: Rows,
     /// The features behind the last layer, of this pixel, `[n, features]`.
     last: Vec<f32>,
@@ -192,6 +194,8 @@ impl GatedStepper {
         let [channels, height, width] = net.spec().shape();
         let features = net.config.width;
         let first = Above::new(&net.first.vertical);
+        let table = net.embedding.as_ref().map(|embedding| &embedding.weight);
+        let inputs = table.map_or(channels, |weight| weight.dims()[1]);
         let steps = net.layers.iter().map(|layer| {
             let vertical = Above::new(&layer.vertical);
             let classes = match (&layer.classes, labels) {
@@ -229,10 +233,11 @@ impl GatedStepper {
             groups: channels,
             features,
             scale: net.scale(),
+            embedding: table.map(|weight| host(weight.val())),
             horizontal: Along::new(&net.first.horizontal, channels, 1),
             steps: steps.collect(),
             out: Along::new(&net.out, channels, 1),
-            image: Rows::new(first.reach().max(1) + 1, width, n, channels),
+            image: Rows::new(first.reach().max(1) + 1, width, n, inputs),
             vertical: first,
             last: vec![0.0; n * features],
             row: vec![0.0; width * n * 2 * features],
@@ -359,8 +364,16 @@ impl Stepper for GatedStepper {
     fn put(&mut self, at: Position, values: &[u16]) {
         self.advance(at);
         let (groups, scale) = (self.groups, self.scale);
-        let start = at.x * self.n * groups + at.channel;
+        let (n, size) = (self.n, self.image.size);
+        let start = at.x * n * groups + at.channel;
         let row = self.image.row_mut(at.y);
+        if let Some(table) = &self.embedding {
+            let pixels = row[at.x * n * size..][..n * size].chunks_exact_mut(size);
+            for (pixel, value) in pixels.zip(values) {
+                pixel.copy_from_slice(&table[usize::from(*value) * size..][..size]);
+            }
+            return;
+        }
         for (image, value) in values.iter().enumerate() {
             row[start + image * groups] = f32::from(*value) * scale - 1.0;
         }

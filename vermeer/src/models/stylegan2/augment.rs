@@ -197,9 +197,10 @@ impl Augmentation {
         }
         let index = Tensor::<1, Int>::from_ints(&index[..], &device)
             .reshape([n, 1, 4 * pixels])
-            .repeat_dim(1, c);
+            .repeat_dim(1, c)
+            .reshape([n * c, 4 * pixels]);
         let share = Tensor::<1>::from_floats(&share[..], &device).reshape([n, 1, 4, pixels]);
-        let corners = x.reshape([n, c, pixels]).gather(2, index); // [n, c, 4 · pixels]
+        let corners = x.reshape([n * c, pixels]).gather(1, index); // [n · c, 4 · pixels]
         let mixed = corners
             .reshape([n, c, 4, pixels])
             .mul(share)
@@ -210,8 +211,10 @@ impl Augmentation {
             Tensor::<1>::from_floats(&all[..], &device).reshape([n, 1, 1, 1])
         };
         mixed
-            .mul(column(&|change| change.contrast))
-            .add(column(&|change| change.brightness * change.contrast))
+            .mul(column(&|change: &Change| change.contrast))
+            .add(column(&|change: &Change| {
+                change.brightness * change.contrast
+            }))
     }
 }
 

@@ -7,10 +7,10 @@ use burn::tensor::activation::leaky_relu;
 use crate::nn::Init;
 
 /// Slope of leaky ReLU below zero, in every layer of both networks.
-pub const SLOPE: f64 = 0.2;
+pub(super) const SLOPE: f64 = 0.2;
 
 /// What leaky ReLU is multiplied by, so that the mean square of a normal input is kept.
-pub const GAIN: f64 = std::f64::consts::SQRT_2;
+pub(super) const GAIN: f64 = std::f64::consts::SQRT_2;
 
 /// The share of the running mean of styles that a batch replaces.
 const MOMENTUM: f64 = 0.005;

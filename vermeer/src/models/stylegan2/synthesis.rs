@@ -45,7 +45,7 @@ impl Synthesis {
 
     /// The side of the noise of each convolution, from the first one on.
     fn sides(&self) -> Vec<usize> {
-        let of = |i: usize| [4usize << i, 4 << i];
+        let of = |i: usize| [4usize << i; 2];
         let all: Vec<usize> = (0..self.blocks.len()).flat_map(of).collect();
         all[1..].to_vec()
     }

@@ -94,7 +94,7 @@ impl Judged<'_> {
 }
 
 /// Mean Euclidean distance between neighbours in a batch.
-fn spread(x: Tensor<4>) -> f64 {
+pub(crate) fn spread(x: Tensor<4>) -> f64 {
     let n = x.dims()[0];
     let x = x.flatten::<2>(1, 3);
     let gap = x.clone().narrow(0, 1, n - 1).sub(x.narrow(0, 0, n - 1));
@@ -142,7 +142,7 @@ fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
 /// The share of `count` real images that are the nearest real image, by their pixels, of at least
 /// one of as many samples, over 1 − (1 − 1/count)^count, the share that samples spread evenly over
 /// the real images would reach in the mean.
-fn mode_coverage(real: &[f32], fake: &[f32], count: usize) -> f64 {
+pub(crate) fn mode_coverage(real: &[f32], fake: &[f32], count: usize) -> f64 {
     let size = (real.len() / count.max(1)).max(1);
     let mut found = vec![false; count];
     for sample in fake.chunks_exact(size) {
