@@ -237,7 +237,8 @@ fn codes_are_mapped() {
         .json();
     assert_eq!(
         (&said["images"], said["classes"].as_array().unwrap().len()),
-        (&64.into(), 10)
+        // Of three splits.
+        (&192.into(), 10)
     );
     let map = image(&place, "maps/map.png");
     // The legend lies below.
