@@ -152,7 +152,7 @@ def parts(parameters, channels):
     groups = 1 + 2 * channels + (3 if channels == 3 else 0)
     n, size, h, w = parameters.shape
     p = parameters.view(n, groups, size // groups, h, w)
-    means, log_scales = p[:, 1 : 1 + channels], p[:, 1 + channels : 1 + 2 * channels].clamp(min=LEAST_LOG_SCALE)
+    means, log_scales = p[:, 1 : 1 + channels], p[:, 1 + channels : 1 + 2 * channels].clamp(min=LEAST_LOG_SCALE, max=20.0)
     return p[:, 0], means, log_scales, torch.tanh(p[:, 1 + 2 * channels :]) if channels == 3 else None
 
 

@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 use vermeer::{Error, Result};
 
 use crate::commands::{
-    completions, data, demo, denoise, directions, doctor, edit, encode, eval, inpaint, interpolate,
-    map, models, reconstruct, runs, sample, train, traverse,
+    compare, completions, data, demo, denoise, directions, doctor, edit, encode, eval, inpaint,
+    interpolate, map, models, reconstruct, runs, sample, train, traverse,
 };
 use crate::terminal::Terminal;
 
@@ -52,6 +52,7 @@ enum Command {
     Traverse(traverse::Args),
     Map(map::Args),
     Eval(Box<eval::Args>),
+    Compare(Box<compare::Args>),
     #[command(subcommand)]
     Data(data::Command),
     #[command(subcommand)]
@@ -95,6 +96,7 @@ impl Cli {
             Command::Traverse(args) => args.run(terminal),
             Command::Map(args) => args.run(terminal),
             Command::Eval(args) => args.run(terminal),
+            Command::Compare(args) => args.run(terminal),
             Command::Data(command) => return command.run(terminal),
             Command::Models(command) => command.run(terminal),
             Command::Runs(command) => command.run(terminal),

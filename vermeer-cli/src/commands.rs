@@ -1,5 +1,6 @@
 //! The commands, one file each: what was typed, then what is done.
 
+pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod data;
 pub(crate) mod demo;

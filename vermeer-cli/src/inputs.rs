@@ -1,7 +1,9 @@
 //! Images that are given to a model: pictures, folders and other data sets, one after the other.
 
+use std::ops::Range as Places;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use burn::prelude::Device;
 use burn::tensor::{Tensor, TensorData};
@@ -11,6 +13,9 @@ use vermeer::pipeline::Model;
 use vermeer::task::Conditions;
 use vermeer::{Error, Result};
 use vermeer_image::{Image, ImageBatch, Limits, Range, decode_file};
+
+use crate::stop;
+use crate::terminal::Terminal;
 
 /// Images by their place.
 pub(crate) struct Inputs {
@@ -61,6 +66,37 @@ impl Inputs {
         self.places.len()
     }
 
+    /// Prepares all images, `batch` at a time, and hands each part on with its range and a way to
+    /// tell how far the part has come. Ends after Ctrl-C.
+    ///
+    /// # Errors
+    /// Those of [`Inputs::prepare`] and of `take`; [`Error::Failed`] after Ctrl-C.
+    pub(crate) fn each(
+        &self,
+        batch: usize,
+        (model, class): (&Model, Option<u32>),
+        device: &Device,
+        terminal: &Terminal,
+        mut take: impl FnMut(Places<usize>, Prepared, &mut dyn FnMut(usize, usize)) -> Result<()>,
+    ) -> Result<()> {
+        let stop = stop::flag()?;
+        let progress = terminal.progress("images");
+        for first in (0..self.len()).step_by(batch) {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Failed("interrupted; nothing was written".into()));
+            }
+            let part = first..(first + batch).min(self.len());
+            let (count, end) = (part.len(), part.end);
+            let given = self.prepare(part.clone(), model, class, device)?;
+            let mut report = |done: usize, all: usize| {
+                progress.at(first + count * done.min(all) / all.max(1), self.len());
+            };
+            take(part, given, &mut report)?;
+            progress.at(end, self.len());
+        }
+        Ok(())
+    }
+
     /// One image as it is stored, and its name.
     ///
     /// # Errors
@@ -95,7 +131,7 @@ impl Inputs {
     /// that the model is told.
     pub(crate) fn prepare(
         &self,
-        range: std::ops::Range<usize>,
+        range: Places<usize>,
         model: &Model,
         class: Option<u32>,
         device: &Device,

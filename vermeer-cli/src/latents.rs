@@ -58,7 +58,7 @@ pub(crate) struct Start {
 }
 
 impl StartArgs {
-    /// The latents of the images, and then those of the samples.
+    /// Where the images lie in the space of the model, and then where the samples do.
     ///
     /// # Errors
     /// Those of reading, encoding and projecting; [`Error::Failed`] after Ctrl-C.
@@ -78,15 +78,18 @@ impl StartArgs {
             true => Vec::new(),
             false => encoded(inputs, model, &options, device, terminal)?,
         };
-        starts.extend(self.sample.iter().map(|number| Start {
-            name: format!("sample {number}"),
-            vector: space.draw(&[*number], self.seed),
-            number: *number,
-            choices: vec![options.clone()],
-            given: None,
-            how: "sample",
-            mse: None,
-        }));
+        for number in &self.sample {
+            let choices = vec![options.clone()];
+            starts.push(Start {
+                name: format!("sample {number}"),
+                vector: space.draw(&[*number], &choices)?,
+                number: *number,
+                choices,
+                given: None,
+                how: "sample",
+                mse: None,
+            });
+        }
         Ok(starts)
     }
 

@@ -14,6 +14,7 @@ mod generation;
 mod inputs;
 mod latents;
 mod outputs;
+mod pairs;
 mod picture;
 mod progress;
 mod stop;

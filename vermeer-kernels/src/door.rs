@@ -8,8 +8,9 @@ use burn_flex::FlexTensor;
 
 use crate::bilinear;
 use crate::conv::{self, Geometry, Tail};
+use crate::elu;
 use crate::flex::{Pixels, Rows, dims, from_pixels, from_rows, owned};
-use crate::gate;
+use crate::gate::{self, First};
 use crate::group_norm::{self, GroupNormalisation};
 use crate::join;
 use crate::likelihood;
@@ -230,7 +231,10 @@ pub(crate) trait Door: Backend {
     fn leak(x: FloatTensor<Self>, slope: f32) -> FloatTensor<Self>;
 
     /// [`gate::gate`]: `[n, 2c, h, w] → [n, c, h, w]`.
-    fn gate(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn gate(x: FloatTensor<Self>, first: First) -> FloatTensor<Self>;
+
+    /// [`elu::elu`] of `[n, c, h, w]` or, of `both` signs, [`elu::both_elu`] to `[n, 2c, h, w]`.
+    fn elu(x: FloatTensor<Self>, both: bool) -> FloatTensor<Self>;
 
     /// `a + factor · b` of two `[n, c, h, w]`.
     fn add(a: FloatTensor<Self>, b: FloatTensor<Self>, factor: f32) -> FloatTensor<Self>;
@@ -253,6 +257,9 @@ pub(crate) trait Door: Backend {
 
     /// [`likelihood::bernoulli`] of two tensors of one shape.
     fn bernoulli(logits: FloatTensor<Self>, x: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// [`likelihood::cross_entropy`]: `[rows, k], [rows] → [rows]`; no gradient flows to the targets.
+    fn cross_entropy(logits: FloatTensor<Self>, targets: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// The gradients, which need no gradients of their own.
@@ -281,7 +288,16 @@ trait Back: Door {
         x: FloatTensor<Self>,
         slope: f32,
     ) -> FloatTensor<Self>;
-    fn gate_backward(gradient: FloatTensor<Self>, x: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn gate_backward(
+        gradient: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        first: First,
+    ) -> FloatTensor<Self>;
+    fn elu_backward(
+        gradient: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        both: bool,
+    ) -> FloatTensor<Self>;
     /// `[n, c, h, w] → [n, c]`.
     fn sum_of_pixels(x: FloatTensor<Self>) -> FloatTensor<Self>;
     fn channels(x: FloatTensor<Self>, first: usize, count: usize) -> FloatTensor<Self>;
@@ -298,6 +314,12 @@ trait Back: Door {
         logits: FloatTensor<Self>,
         x: FloatTensor<Self>,
     ) -> [FloatTensor<Self>; 2];
+    /// The gradient to the logits.
+    fn cross_entropy_backward(
+        gradient: FloatTensor<Self>,
+        logits: FloatTensor<Self>,
+        targets: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
 }
 
 /// A normalisation with what it is computed with beside the images.
@@ -379,10 +401,19 @@ impl Door for Flex {
         from_pixels(y, shape)
     }
 
-    fn gate(x: FlexTensor) -> FlexTensor {
+    fn gate(x: FlexTensor, first: First) -> FlexTensor {
         let [n, c, h, w] = dims(&x);
-        let y = gate::gate(Isa::current(), Pixels::new(x).slice(), c / 2);
+        let y = gate::gate(Isa::current(), first, Pixels::new(x).slice(), c / 2);
         from_pixels(y, [n, c / 2, h, w])
+    }
+
+    fn elu(x: FlexTensor, both: bool) -> FlexTensor {
+        let [n, c, h, w] = dims(&x);
+        let (isa, x) = (Isa::current(), Pixels::new(x));
+        match both {
+            false => from_pixels(elu::elu(isa, x.slice()), [n, c, h, w]),
+            true => from_pixels(elu::both_elu(isa, x.slice(), c), [n, 2 * c, h, w]),
+        }
     }
 
     fn add(a: FlexTensor, b: FlexTensor, factor: f32) -> FlexTensor {
@@ -442,6 +473,19 @@ impl Door for Flex {
         let y = likelihood::bernoulli(Isa::current(), logits.slice(), x.slice());
         from_rows(y, shape)
     }
+
+    fn cross_entropy(logits: FlexTensor, targets: FlexTensor) -> FlexTensor {
+        let [rows, k] = rows_of(&logits);
+        let (isa, logits, targets) = (Isa::current(), Rows::new(logits), Rows::new(targets));
+        let y = likelihood::cross_entropy(isa, logits.slice(), targets.slice(), k);
+        from_rows(y, [rows])
+    }
+}
+
+/// The shape of a tensor of two dimensions.
+fn rows_of(tensor: &FlexTensor) -> [usize; 2] {
+    let shape = tensor.layout().shape();
+    [shape[0], shape[1]]
 }
 
 fn channels(with: &[Rows; 4]) -> Channels<'_> {
@@ -507,11 +551,21 @@ impl Back for Flex {
         from_pixels(dx, shape)
     }
 
-    fn gate_backward(gradient: FlexTensor, x: FlexTensor) -> FlexTensor {
+    fn gate_backward(gradient: FlexTensor, x: FlexTensor, first: First) -> FlexTensor {
         let shape = dims(&x);
         let (gradient, x) = (Pixels::new(gradient), Pixels::new(x));
         let (isa, width) = (Isa::current(), shape[1] / 2);
-        let dx = gate::gate_backward(isa, gradient.slice(), x.slice(), width);
+        let dx = gate::gate_backward(isa, first, gradient.slice(), x.slice(), width);
+        from_pixels(dx, shape)
+    }
+
+    fn elu_backward(gradient: FlexTensor, x: FlexTensor, both: bool) -> FlexTensor {
+        let shape = dims(&x);
+        let (isa, gradient, x) = (Isa::current(), Pixels::new(gradient), Pixels::new(x));
+        let dx = match both {
+            false => elu::elu_backward(isa, gradient.slice(), x.slice()),
+            true => elu::both_elu_backward(isa, gradient.slice(), x.slice(), shape[1]),
+        };
         from_pixels(dx, shape)
     }
 
@@ -568,5 +622,18 @@ impl Back for Flex {
         let (gradient, logits, x) = (gradient.slice(), logits.slice(), x.slice());
         let (to_logits, to_x) = likelihood::bernoulli_backward(Isa::current(), gradient, logits, x);
         [to_logits, to_x].map(|numbers| from_rows(numbers, shape.clone()))
+    }
+
+    fn cross_entropy_backward(
+        gradient: FlexTensor,
+        logits: FlexTensor,
+        targets: FlexTensor,
+    ) -> FlexTensor {
+        let shape = rows_of(&logits);
+        let [gradient, logits, targets] = [gradient, logits, targets].map(Rows::new);
+        let (gradient, logits, targets) = (gradient.slice(), logits.slice(), targets.slice());
+        let isa = Isa::current();
+        let dx = likelihood::cross_entropy_backward(isa, gradient, logits, targets, shape[1]);
+        from_rows(dx, shape)
     }
 }

@@ -1,19 +1,34 @@
-//! The gate of PixelCNN and WaveNet, `tanh(a) · σ(b)`, where `a` and `b` are the two halves of a
-//! pixel's channels.
+//! Gates: `tanh(a) · σ(b)` of PixelCNN and WaveNet and `a · σ(b)` of PixelCNN++, where `a` and `b`
+//! are the two halves of a pixel's channels.
 
 use crate::Isa;
 use crate::activation::{sigmoid, tanh};
 use crate::pixelwise::{Map, map};
 use crate::simd::{Kernel, Simd};
 
+/// What the first half goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// `tanh(a) · σ(b)`.
+    Tanh,
+    /// `a · σ(b)`.
+    Linear,
+}
+
+/// The first half's factor.
+#[inline(always)]
+fn factor<const LINEAR: bool>(a: f32) -> f32 {
+    if LINEAR { a } else { tanh(a) }
+}
+
 /// One pixel after another.
 #[inline(always)]
-fn gate_pixels(x: &[f32], width: usize, out: &mut [f32]) {
+fn gate_pixels<const LINEAR: bool>(x: &[f32], width: usize, out: &mut [f32]) {
     let pixels = x.chunks_exact(2 * width).zip(out.chunks_exact_mut(width));
     for (pixel, out) in pixels {
         let (a, b) = pixel.split_at(width);
         for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-            *out = tanh(*a) * sigmoid(*b);
+            *out = factor::<LINEAR>(*a) * sigmoid(*b);
         }
     }
 }
@@ -22,29 +37,39 @@ fn gate_pixels(x: &[f32], width: usize, out: &mut [f32]) {
 ///
 /// # Panics
 /// When `x` is not whole pixels.
-pub fn gate(isa: Isa, x: &[f32], width: usize) -> Vec<f32> {
-    struct Gate<'a>(&'a [f32], usize);
-    impl Map for Gate<'_> {
+pub fn gate(isa: Isa, first: First, x: &[f32], width: usize) -> Vec<f32> {
+    struct Gate<'a, const LINEAR: bool>(&'a [f32], usize);
+    impl<const LINEAR: bool> Map for Gate<'_, LINEAR> {
         #[inline(always)]
         fn write(&self, from: usize, result: &mut [f32]) {
             let x = &self.0[2 * from..2 * (from + result.len())];
-            gate_pixels(x, self.1, result);
+            gate_pixels::<LINEAR>(x, self.1, result);
         }
         fn work(&self, c: usize) -> usize {
             32 * c
         }
     }
     expect(x, width);
-    map(isa, x.len() / 2, width, &Gate(x, width))
+    let len = x.len() / 2;
+    match first {
+        First::Tanh => map(isa, len, width, &Gate::<false>(x, width)),
+        First::Linear => map(isa, len, width, &Gate::<true>(x, width)),
+    }
 }
 
 /// The gradient of [`gate`] at `x`, `[pixels, 2 · width]`, of that to its result.
 ///
 /// # Panics
 /// As [`gate`], and when the gradient is not half as many numbers.
-pub fn gate_backward(isa: Isa, gradient: &[f32], x: &[f32], width: usize) -> Vec<f32> {
-    struct Back<'a>(&'a [f32], &'a [f32], usize);
-    impl Map for Back<'_> {
+pub fn gate_backward(
+    isa: Isa,
+    first: First,
+    gradient: &[f32],
+    x: &[f32],
+    width: usize,
+) -> Vec<f32> {
+    struct Back<'a, const LINEAR: bool>(&'a [f32], &'a [f32], usize);
+    impl<const LINEAR: bool> Map for Back<'_, LINEAR> {
         #[inline(always)]
         fn write(&self, from: usize, result: &mut [f32]) {
             let Self(gradient, x, width) = *self;
@@ -59,8 +84,9 @@ pub fn gate_backward(isa: Isa, gradient: &[f32], x: &[f32], width: usize) -> Vec
                 let (to_a, to_b) = result.split_at_mut(width);
                 let numbers = a.iter().zip(b).zip(gradient).zip(to_a).zip(to_b);
                 for ((((a, b), g), to_a), to_b) in numbers {
-                    let (t, s) = (tanh(*a), sigmoid(*b));
-                    *to_a = g * s * (1.0 - t * t);
+                    let (t, s) = (factor::<LINEAR>(*a), sigmoid(*b));
+                    let slope = if LINEAR { 1.0 } else { 1.0 - t * t };
+                    *to_a = g * s * slope;
                     *to_b = g * t * s * (1.0 - s);
                 }
             }
@@ -71,10 +97,14 @@ pub fn gate_backward(isa: Isa, gradient: &[f32], x: &[f32], width: usize) -> Vec
     }
     expect(x, width);
     assert_eq!(2 * gradient.len(), x.len(), "a gradient for each gate");
-    map(isa, x.len(), 2 * width, &Back(gradient, x, width))
+    let (len, c) = (x.len(), 2 * width);
+    match first {
+        First::Tanh => map(isa, len, c, &Back::<false>(gradient, x, width)),
+        First::Linear => map(isa, len, c, &Back::<true>(gradient, x, width)),
+    }
 }
 
-/// As [`gate`], into `out` and on this thread.
+/// As [`gate`] with [`First::Tanh`], into `out` and on this thread.
 ///
 /// # Panics
 /// As [`gate`], and when `out` is not half as many numbers.
@@ -87,7 +117,7 @@ pub fn gate_into(x: &[f32], width: usize, out: &mut [f32]) {
             reason = "the trait's methods are unsafe; this one is not"
         )]
         unsafe fn run<S: Simd>(self) {
-            gate_pixels(self.0, self.1, self.2);
+            gate_pixels::<false>(self.0, self.1, self.2);
         }
     }
     expect(x, width);
@@ -116,21 +146,26 @@ mod tests {
         let gradient: Vec<f32> = (0..pixels * width)
             .map(|i| (i as f32 * 1.3).cos())
             .collect();
-        for isa in Isa::available() {
-            let y = gate(isa, &x, width);
-            let back = gate_backward(isa, &gradient, &x, width);
+        let cases = |isa: Isa| [(isa, First::Tanh), (isa, First::Linear)];
+        for (isa, half) in Isa::available().flat_map(cases) {
+            let y = gate(isa, half, &x, width);
+            let back = gate_backward(isa, half, &gradient, &x, width);
             let mut into = vec![0.0; y.len()];
             gate_into(&x, width, &mut into);
             for (at, y) in y.iter().enumerate() {
                 let first = at / width * 2 * width + at % width;
                 let second = first + width;
-                let t = f64::from(x[first]).tanh();
+                let a = f64::from(x[first]);
+                let (t, slope) = match half {
+                    First::Tanh => (a.tanh(), 1.0 - a.tanh() * a.tanh()),
+                    First::Linear => (a, 1.0),
+                };
                 let s = 1.0 / (1.0 + (-f64::from(x[second])).exp());
                 let g = f64::from(gradient[at]);
                 for (found, expected) in [
                     (*y, t * s),
-                    (into[at], t * s),
-                    (back[first], g * s * (1.0 - t * t)),
+                    (into[at], a.tanh() * s),
+                    (back[first], g * s * slope),
                     (back[second], g * t * s * (1.0 - s)),
                 ] {
                     assert!((f64::from(found) - expected).abs() < 2e-6, "{}", isa.name());

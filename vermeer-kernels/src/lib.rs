@@ -17,6 +17,7 @@ mod cache;
 pub mod conv;
 pub mod dense;
 mod door;
+pub mod elu;
 mod flex;
 pub mod gate;
 pub mod group_norm;
@@ -41,7 +42,7 @@ pub use isa::{ISA_VARIABLE, Isa};
 pub use stack::Stack;
 pub use tensor::{
     BatchNormResult, ConvOptions, KERNELS_VARIABLE, Then, adam, add, add_scaled, add_to_pixels,
-    batch_norm, batch_norm_train, bernoulli, bilinear, concat, conv_transpose2d,
-    conv_transpose2d_then, conv2d, conv2d_then, enlarge, gate, group_norm, leaky_relu, mix,
-    pixel_shuffle, pixel_unshuffle, pool2d, sum_of_squares,
+    batch_norm, batch_norm_train, bernoulli, bilinear, both_elu, concat, conv_transpose2d,
+    conv_transpose2d_then, conv2d, conv2d_then, cross_entropy, elu, enlarge, gate, group_norm,
+    leaky_relu, linear_gate, mix, pixel_shuffle, pixel_unshuffle, pool2d, sum_of_squares,
 };

@@ -13,6 +13,7 @@ use burn::tensor::{DType, activation, module};
 use crate::Activation;
 use crate::conv::{Algorithm, Edge, Geometry};
 use crate::door::{self, Door, Use};
+use crate::gate::First;
 use crate::group_norm::GroupNormalisation;
 use crate::norm::Normalisation;
 use crate::operations;
@@ -75,6 +76,10 @@ pub struct ConvOptions {
     pub algorithm: Algorithm,
     /// What lies around the input of [`conv2d`]; a transposed convolution has zeros.
     pub edge: Edge,
+    /// Whether the result of [`conv2d`] has ⌈size / stride⌉ rows and columns whatever the kernel: the
+    /// padding is that above and on the left, and below and on the right as many zeros are read as it
+    /// takes. With [`Edge::Zeros`] only; serves kernels that end at the pixel they compute.
+    pub keep_size: bool,
 }
 
 impl Default for ConvOptions {
@@ -86,6 +91,7 @@ impl Default for ConvOptions {
             groups: 1,
             algorithm: Algorithm::Auto,
             edge: Edge::Zeros,
+            keep_size: false,
         }
     }
 }
@@ -175,13 +181,13 @@ impl Then {
 }
 
 /// `[n, c, h, w], [k, c / groups, kh, kw] → [n, k, oh, ow]`,
-/// `oh = (h + 2p − d(kh − 1) − 1)/s + 1`.
+/// `oh = (h + 2p − d(kh − 1) − 1)/s + 1`, or `⌈h/s⌉` with `keep_size`.
 ///
 /// Images of `f16` or `bf16` are computed in `f32` and come back as they were.
 ///
 /// # Panics
-/// When the channels of `x`, weight and groups do not agree, or the kernel is larger than the
-/// padded image.
+/// When the channels of `x`, weight and groups do not agree, the kernel is larger than the padded
+/// image, or the size is kept of an image that has no zeros around it.
 pub fn conv2d(
     x: Tensor<4>,
     weight: Tensor<4>,
@@ -213,8 +219,13 @@ pub fn conv2d_then(
         dilation,
         groups,
         edge,
+        keep_size,
         ..
     } = options;
+    assert!(
+        !keep_size || edge == Edge::Zeros,
+        "a convolution that keeps the size has zeros around its image"
+    );
     let kernels = ours(&x, &types(&weight, bias.as_ref()));
     let gradients = then.tracked(&x, &weight, bias.as_ref());
     if edge != Edge::Zeros && (!kernels || gradients) {
@@ -232,9 +243,33 @@ pub fn conv2d_then(
     operations::add(&[g.n, g.k, oh, ow, g.c / g.groups, kh, kw]);
     if !kernels {
         let options = BurnConvOptions::new(stride, padding, dilation, groups);
-        return then.apply(module::conv2d(x, weight, bias, options));
+        let y = match keep_size {
+            false => module::conv2d(x, weight, bias, options),
+            true => module::conv2d(lengthen(x, &g), weight, bias, options)
+                .narrow(2, 0, oh)
+                .narrow(3, 0, ow),
+        };
+        return then.apply(y);
     }
     convolve(x, weight, bias, g, false, then)
+}
+
+/// `x` with zeros below and on the right, where the result of `g` reads beyond the padding.
+fn lengthen(x: Tensor<4>, g: &Geometry) -> Tensor<4> {
+    let device = x.device();
+    let mut x = x;
+    for axis in [0, 1] {
+        let reach = g.dilation[axis] * (g.kernel[axis] - 1) + 1;
+        let read = g.output[axis].saturating_sub(1) * g.stride[axis] + reach;
+        let missing = read.saturating_sub(g.input[axis] + 2 * g.padding[axis]);
+        if missing > 0 {
+            let mut shape = x.dims();
+            shape[2 + axis] = missing;
+            let zeros = Tensor::<4>::zeros(shape, (&device, x.dtype()));
+            x = Tensor::cat(vec![x, zeros], 2 + axis);
+        }
+    }
+    x
 }
 
 /// The sizes of a convolution of images `[n, c, h, w]`.
@@ -250,11 +285,15 @@ pub(crate) fn geometry(
         groups,
         algorithm,
         edge,
+        keep_size,
     } = options;
     let [k, depth, kh, kw] = weight.dims();
     expect_groups(c, groups, depth * groups, k, weight);
     expect_steps(stride, dilation, [kh, kw]);
-    let output = Geometry::output_size([h, w], [kh, kw], stride, padding, dilation);
+    let output = match keep_size {
+        true => Some([h.div_ceil(stride[0]), w.div_ceil(stride[1])]),
+        false => Geometry::output_size([h, w], [kh, kw], stride, padding, dilation),
+    };
     Geometry {
         n,
         input: [h, w],
@@ -313,11 +352,16 @@ pub fn conv_transpose2d_then(
         groups,
         algorithm,
         edge,
+        keep_size,
     } = options;
     assert_eq!(
         edge,
         Edge::Zeros,
         "a transposed convolution has zeros around its image"
+    );
+    assert!(
+        !keep_size,
+        "a transposed convolution does not keep the size"
     );
     let [rows, _, h, w] = x.dims();
     let [inputs, width, kh, kw] = weight.dims();
@@ -453,6 +497,18 @@ pub fn leaky_relu(x: Tensor<4>, slope: f64) -> Tensor<4> {
 /// # Panics
 /// When the channels are not an even number.
 pub fn gate(x: Tensor<4>) -> Tensor<4> {
+    gate_of(x, First::Tanh)
+}
+
+/// `a · σ(b)` of the first and the second half of the channels: `[n, 2c, h, w] → [n, c, h, w]`.
+///
+/// # Panics
+/// When the channels are not an even number.
+pub fn linear_gate(x: Tensor<4>) -> Tensor<4> {
+    gate_of(x, First::Linear)
+}
+
+fn gate_of(x: Tensor<4>, first: First) -> Tensor<4> {
     let [_, channels, _, _] = x.dims();
     assert!(
         channels > 0 && channels.is_multiple_of(2),
@@ -461,9 +517,31 @@ pub fn gate(x: Tensor<4>) -> Tensor<4> {
     if !ours(&x, &[]) {
         let half = channels / 2;
         let (a, b) = (x.clone().narrow(1, 0, half), x.narrow(1, half, half));
-        return a.tanh().mul(activation::sigmoid(b));
+        let a = match first {
+            First::Tanh => a.tanh(),
+            First::Linear => a,
+        };
+        return a.mul(activation::sigmoid(b));
     }
-    Tensor::from_dispatch(Dispatch::gate(x.into_dispatch()))
+    Tensor::from_dispatch(Dispatch::gate(x.into_dispatch(), first))
+}
+
+/// The exponential linear unit: `x` where positive, else `eˣ − 1`.
+pub fn elu(x: Tensor<4>) -> Tensor<4> {
+    if !ours(&x, &[]) {
+        // The gradient of Burn's own is no number where eˣ is none.
+        let below = x.clone().clamp_max(0.0).exp().sub_scalar(1.0);
+        return activation::relu(x).add(below);
+    }
+    Tensor::from_dispatch(Dispatch::elu(x.into_dispatch(), false))
+}
+
+/// [`elu`] of `x` and of `−x`: `[n, c, h, w] → [n, 2c, h, w]`.
+pub fn both_elu(x: Tensor<4>) -> Tensor<4> {
+    if !ours(&x, &[]) {
+        return Tensor::cat(vec![elu(x.clone()), elu(x.neg())], 1);
+    }
+    Tensor::from_dispatch(Dispatch::elu(x.into_dispatch(), true))
 }
 
 /// −log p(x) of independent Bernoulli variables with logits `l`: `softplus(l) − x·l`, number by
@@ -473,10 +551,7 @@ pub fn gate(x: Tensor<4>) -> Tensor<4> {
 /// When the two do not have the same shape.
 pub fn bernoulli<const D: usize>(logits: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
     assert_eq!(logits.dims(), x.dims(), "a logit for each variable");
-    let serve = |t: &Tensor<D>| {
-        on() && t.dtype() == DType::F32 && t.device().without_autodiff() == Device::flex()
-    };
-    if !serve(&logits) || !serve(&x) {
+    if !computed_here(&logits) || !computed_here(&x) {
         let softplus = activation::log_sigmoid(logits.clone().neg()).neg();
         return softplus.sub(x.mul(logits));
     }
@@ -484,6 +559,30 @@ pub fn bernoulli<const D: usize>(logits: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
         logits.into_dispatch(),
         x.into_dispatch(),
     ))
+}
+
+/// −log p of one of `k` values for each row of logits, `log Σ e^l − l_target`, in nats:
+/// `[rows, k], [rows] → [rows]`. The targets are whole numbers below `k`; no gradient flows to them.
+///
+/// # Panics
+/// When there is not one target for each row, or a target is no number below `k`.
+pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1>) -> Tensor<1> {
+    let [rows, _] = logits.dims();
+    assert_eq!(targets.dims(), [rows], "one target for each row of logits");
+    if !computed_here(&logits) || !computed_here(&targets) {
+        let targets = targets.int().reshape([rows, 1]);
+        let own = activation::log_softmax(logits, 1).gather(1, targets);
+        return own.reshape([rows]).neg();
+    }
+    Tensor::from_dispatch(Dispatch::cross_entropy(
+        logits.into_dispatch(),
+        targets.into_dispatch(),
+    ))
+}
+
+/// Whether these kernels compute with `x`, of whatever shape.
+fn computed_here<const D: usize>(x: &Tensor<D>) -> bool {
+    on() && x.dtype() == DType::F32 && x.device().without_autodiff() == Device::flex()
 }
 
 /// `a + b` of two `[n, c, h, w]`, in the layout of a convolution's result.

@@ -15,17 +15,22 @@
 //! | `outputs` | `[n, k, channels, height, width]` | logits; `k = 1` for two levels, else `k = levels` |
 
 mod checks;
+mod classes;
 mod health;
 mod pipeline;
 mod sample;
+mod weights;
 
 use burn::module::Module;
 use burn::prelude::*;
-use burn::tensor::activation::log_softmax;
+use vermeer_kernels::cross_entropy;
 
 pub use checks::{stepwise_outputs, total_probability};
+pub use classes::{check_labels, class_numbers, class_rows};
 pub use pipeline::AutoregressivePipeline;
 pub use sample::{Known, Sampled, Sampling, naive_sample, sample};
+pub(crate) use weights::relu;
+pub use weights::{dense, taps};
 
 use crate::data::HostBatch;
 use crate::loss::likelihood::bernoulli;
@@ -106,14 +111,17 @@ pub fn outputs_of(levels: usize) -> usize {
 /// −log p(x), summed over the sub-pixels, `[n]`, of `outputs` `[n, k, c, h, w]` and values `x`
 /// `[n, c, h, w]`: Bernoulli where `k = 1`, else the cross-entropy of the logits.
 pub fn negative_log_likelihood(outputs: Tensor<5>, x: Tensor<4>) -> Tensor<1> {
-    let nats = match outputs.dims()[1] {
-        1 => bernoulli(outputs.squeeze_dim::<4>(1), x),
-        _ => log_softmax(outputs, 1)
-            .gather(1, x.int().unsqueeze_dim::<5>(1))
-            .squeeze_dim::<4>(1)
-            .neg(),
+    let [n, k, c, h, w] = outputs.dims();
+    let nats = match k {
+        1 => bernoulli(outputs.squeeze_dim::<4>(1), x).reshape([n, c * h * w]),
+        _ => {
+            // The levels of a sub-pixel side by side, as networks leave them in memory.
+            let logits = outputs.permute([0, 3, 4, 2, 1]).reshape([n * h * w * c, k]);
+            let values = x.permute([0, 2, 3, 1]).reshape([n * h * w * c]);
+            cross_entropy(logits, values).reshape([n, h * w * c])
+        }
     };
-    nats.flatten::<2>(1, 3).sum_dim(1).squeeze_dim(1)
+    nats.sum_dim(1).squeeze_dim(1)
 }
 
 /// The value of a unit pixel: the highest bits of its byte.

@@ -23,6 +23,7 @@ mod passport;
 mod path_length;
 mod perceptual;
 mod pictures;
+mod runs;
 mod statistics;
 mod subject;
 
@@ -39,7 +40,8 @@ pub use memorization::{
 pub use modes::{Mode, ModesOptions, ModesReport, ModesSets, modes};
 pub use networks::{NetworkChoice, extractor, weights};
 pub use page::{
-    Histogram, NearPair, Nearness, NeighbourPair, Page, SizeCurve, nearness, page, size_curve,
+    Histogram, NearPair, Nearness, NeighbourPair, Page, RunsPage, SizeCurve, nearness, page,
+    runs_page, size_curve,
 };
 pub use pairs::{
     DifferenceMap, ImagePair, MapFile, PairScore, PairScores, PairTable, PairedImages, pairs,
@@ -48,5 +50,9 @@ pub use pairs::{
 pub use passport::{Passport, Side};
 pub use path_length::{path_lengths, run_path_options};
 pub use perceptual::{LpipsNetwork, Perceptual};
+pub use runs::{
+    BitsPerDim, CopiesFound, LikelihoodOptions, ModesFound, RunCell, RunColumn, RunOptions, RunRow,
+    RunSets, RunTable, at_one_size, bits_per_dim, measure_samples, trained_parameters, unpadded,
+};
 pub use statistics::{Statistics, read_statistics, write_statistics};
 pub use subject::{RunChoice, RunImages, Subject};

@@ -21,32 +21,84 @@ use crate::registry::DataSpec;
 use crate::task::{Answer, Conditions, Pipeline, Request, SampleOptions, Task};
 use crate::{Error, Result};
 
-/// Vectors that a model makes images of: its latents, which are standard normal where images are
-/// samples.
+/// Styles of which [`Space::usual`] takes mean and deviations.
+const STYLES: u64 = 1000;
+
+/// What the vectors of a space are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Latents, which are standard normal where images are samples.
+    Latents,
+    /// Styles, to which a network maps latents first: StyleGAN's w. Their distribution is known by
+    /// drawing from it.
+    Styles,
+    /// Codes of images in a family that draws none, so there are no samples.
+    Codes,
+}
+
+/// Vectors that a model makes images of.
 #[derive(Clone, Copy)]
 pub struct Space<'a> {
     pipeline: &'a dyn Pipeline,
+    kind: Kind,
     size: usize,
 }
 
+/// How the numbers of a space are distributed, each by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Usual {
+    /// The mean of each number.
+    pub mean: Vec<f32>,
+    /// The standard deviation of each number.
+    pub deviation: Vec<f32>,
+}
+
+impl Usual {
+    /// For each of `values` what number `place` of a vector is so many deviations from its mean.
+    pub fn values(&self, place: usize, values: &[f32]) -> Vec<f32> {
+        let (mean, deviation) = (self.mean[place], self.deviation[place]);
+        values.iter().map(|v| mean + v * deviation).collect()
+    }
+}
+
 impl<'a> Space<'a> {
-    /// The space of the latents of a model.
+    /// The space to move in of a model: its styles where it has them, else its latents, else its
+    /// codes.
     ///
     /// # Errors
-    /// [`Error::Settings`] for a family whose images are made of no latents.
+    /// [`Error::Settings`] for a family whose images are made of none of these.
     pub fn of(pipeline: &'a dyn Pipeline) -> Result<Self> {
-        match pipeline.latent_dims() {
-            Some(size) if size > 0 => Ok(Self { pipeline, size }),
-            _ => Err(Error::settings(
+        let sizes = [
+            (Kind::Styles, pipeline.style_dims()),
+            (Kind::Latents, pipeline.latent_dims()),
+            (Kind::Codes, pipeline.code_dims()),
+        ];
+        let known = |(kind, size): (Kind, Option<usize>)| Some((kind, size.filter(|n| *n > 0)?));
+        match sizes.into_iter().find_map(known) {
+            Some((kind, size)) => Ok(Self {
+                pipeline,
+                kind,
+                size,
+            }),
+            None => Err(Error::settings(
                 "this family makes images of no latents, so there is nothing to move in",
                 "choose a run of a family that does, such as vae, dcgan or diffusion",
             )),
         }
     }
 
+    /// What its vectors are.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// The name of the space, as files of directions give it.
     pub fn name(&self) -> &'static str {
-        "z"
+        match self.kind {
+            Kind::Latents => "z",
+            Kind::Styles => "w",
+            Kind::Codes => "code",
+        }
     }
 
     /// How many numbers a vector has.
@@ -63,12 +115,54 @@ impl<'a> Space<'a> {
     /// does not reconstruct, such as a GAN, gives features, of which it makes no images.
     pub fn has_codes(&self) -> bool {
         let tasks = self.pipeline.tasks();
-        tasks.contains(&Task::Encode) && tasks.contains(&Task::Reconstruct)
+        self.kind != Kind::Styles
+            && tasks.contains(&Task::Encode)
+            && tasks.contains(&Task::Reconstruct)
     }
 
-    /// The vectors of the samples with these numbers, `[n, size]`.
-    pub fn draw(&self, numbers: &[u64], seed: u64) -> Vec<f32> {
-        random::latents(seed, numbers, self.size)
+    /// The vectors of the samples with these numbers, `[n, size]`: latents by the seed of
+    /// `choices`, styles by the first of them that the model accepts; see [`choices`].
+    ///
+    /// # Errors
+    /// [`Error::Settings`] in a space without samples; those of [`Pipeline::styles`].
+    pub fn draw(&self, numbers: &[u64], choices: &[SampleOptions]) -> Result<Vec<f32>> {
+        match self.kind {
+            Kind::Latents => Ok(random::latents(seed(choices), numbers, self.size)),
+            Kind::Styles => {
+                let size = self.pipeline.latent_dims().unwrap_or_default();
+                first_accepted(choices, |options| {
+                    let latents = random::latents(options.seed, numbers, size);
+                    self.pipeline.styles(&latents, numbers, options)
+                })
+            }
+            Kind::Codes => Err(Error::settings(
+                "this family has codes of images and no samples",
+                "name an image to begin with, or choose a run of a family with samples, such as vae",
+            )),
+        }
+    }
+
+    /// How the numbers are distributed: latents are standard normal, and of styles a thousand are
+    /// drawn. Codes have no distribution of their own; for them it is 0 and 1, so that their numbers
+    /// are meant as they are.
+    ///
+    /// # Errors
+    /// Those of [`Space::draw`].
+    pub fn usual(&self, choices: &[SampleOptions]) -> Result<Usual> {
+        if self.kind != Kind::Styles {
+            return Ok(Usual {
+                mean: vec![0.0; self.size],
+                deviation: vec![1.0; self.size],
+            });
+        }
+        let numbers: Vec<u64> = (0..STYLES).collect();
+        let styles = self.draw(&numbers, choices)?;
+        let mean = principal::mean(&styles, self.size);
+        let variances = traversal::variances(&styles, self.size);
+        Ok(Usual {
+            mean: mean.into_iter().map(|x| x as f32).collect(),
+            deviation: variances.into_iter().map(|v| v.sqrt() as f32).collect(),
+        })
     }
 
     /// The codes of images, `[n, size]`.
@@ -96,11 +190,12 @@ impl<'a> Space<'a> {
         }
     }
 
-    /// The images of vectors `[n, size]`, all with the class that the sample `number` has where
-    /// there are classes, by the first of `choices` that the model accepts; see [`choices`].
+    /// The images of vectors `[n, size]`, by the first of `choices` that the model accepts; see
+    /// [`choices`]. Where there are classes all have that of the sample `number`; styles hold
+    /// their class, and have the noise of that sample.
     ///
     /// # Errors
-    /// Those of [`Pipeline::decode`] with the last of the choices.
+    /// Those of [`Pipeline::decode`] with the last of the choices, or of [`Pipeline::synthesise`].
     pub fn images(
         &self,
         vectors: &[f32],
@@ -108,15 +203,20 @@ impl<'a> Space<'a> {
         choices: &[SampleOptions],
     ) -> Result<ImageBatch> {
         let numbers = vec![number; vectors.len() / self.size];
+        if self.kind == Kind::Styles {
+            return self.pipeline.synthesise(vectors, &numbers, seed(choices));
+        }
         first_accepted(choices, |options| {
             self.pipeline.decode(vectors, &numbers, options)
         })
     }
 
-    /// As [`Space::images`], of a tensor and with its gradients, unit range `[n, c, h, w]`.
+    /// As [`Space::images`], of a tensor and with its gradients, `[n, c, h, w]` in unit range; those
+    /// of styles are not cut to it.
     ///
     /// # Errors
-    /// Those of [`Pipeline::image_of`] with the last of the choices.
+    /// Those of [`Pipeline::image_of`] with the last of the choices, or of
+    /// [`Pipeline::styled_image_of`].
     pub fn tracked_images(
         &self,
         vectors: Tensor<2>,
@@ -124,6 +224,11 @@ impl<'a> Space<'a> {
         choices: &[SampleOptions],
     ) -> Result<Tensor<4>> {
         let numbers = vec![number; vectors.dims()[0]];
+        if self.kind == Kind::Styles {
+            return self
+                .pipeline
+                .styled_image_of(vectors, &numbers, seed(choices));
+        }
         first_accepted(choices, |options| {
             self.pipeline.image_of(vectors.clone(), &numbers, options)
         })
@@ -170,6 +275,11 @@ pub fn choices(
     choices
 }
 
+/// The seed of choices, which is that of the options they were made of.
+fn seed(choices: &[SampleOptions]) -> u64 {
+    choices.last().map_or(0, |options| options.seed)
+}
+
 /// What `make` gives for the first choice whose settings are accepted.
 fn first_accepted<T>(
     choices: &[SampleOptions],
@@ -198,135 +308,4 @@ pub fn moved(at: &[f32], direction: &[f32], strengths: &[f32]) -> Vec<f32> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use burn::prelude::*;
-    use burn::tensor::TensorData;
-    use vermeer_image::Range;
-
-    use super::*;
-    use crate::task::{Progress, unsupported};
-
-    /// Images of 1 × `pixels`: pixel i is ½ + (row i of the matrix) · z. It tells classes where
-    /// `classes` says so: class k makes the images k tenths brighter.
-    pub(crate) struct Linear {
-        pub(crate) matrix: Vec<f32>,
-        pub(crate) size: usize,
-        pub(crate) classes: bool,
-    }
-
-    impl Linear {
-        fn shift(&self, options: &SampleOptions) -> Result<f32> {
-            let known: &[&str] = match self.classes {
-                true => &["class"],
-                false => &[],
-            };
-            options.only("linear", known)?;
-            Ok(0.1 * options.class.unwrap_or(0) as f32)
-        }
-    }
-
-    impl Pipeline for Linear {
-        fn tasks(&self) -> &'static [Task] {
-            &[Task::Encode]
-        }
-
-        fn shape(&self) -> [usize; 3] {
-            [1, 1, self.matrix.len() / self.size]
-        }
-
-        fn answer(&self, request: &Request, _: Progress) -> Result<Answer> {
-            Err(unsupported("linear", request.task(), self.tasks()))
-        }
-
-        fn latent_dims(&self) -> Option<usize> {
-            Some(self.size)
-        }
-
-        fn decode(
-            &self,
-            latents: &[f32],
-            numbers: &[u64],
-            options: &SampleOptions,
-        ) -> Result<ImageBatch> {
-            let shape = [latents.len() / self.size, self.size];
-            let data = TensorData::new(latents.to_vec(), shape);
-            let z = Tensor::<2>::from_data(data, &Device::flex());
-            let x = self.image_of(z, numbers, options)?;
-            Ok(ImageBatch::new(x.clamp(0.0, 1.0), Range::Unit)?)
-        }
-
-        fn image_of(
-            &self,
-            latents: Tensor<2>,
-            _: &[u64],
-            options: &SampleOptions,
-        ) -> Result<Tensor<4>> {
-            let shift = 0.5 + self.shift(options)?;
-            let [n, size] = latents.dims();
-            let pixels = self.matrix.len() / size;
-            let data = TensorData::new(self.matrix.clone(), [pixels, size]);
-            let matrix = Tensor::<2>::from_data(data, &Device::flex());
-            let x = latents.matmul(matrix.transpose()).add_scalar(shift);
-            Ok(x.reshape([n, 1, 1, pixels]))
-        }
-    }
-
-    fn spec(attributes: &[&str]) -> DataSpec {
-        DataSpec {
-            channels: 1,
-            height: 1,
-            width: 2,
-            classes: ["a", "b"].map(str::to_owned).to_vec(),
-            attributes: attributes.iter().map(|name| (*name).to_owned()).collect(),
-        }
-    }
-
-    #[test]
-    fn moves_are_straight() {
-        let moved = moved(&[1.0, 2.0], &[0.5, -1.0], &[-2.0, 0.0, 3.0]);
-        assert_eq!(moved, [0.0, 4.0, 1.0, 2.0, 2.5, -1.0]);
-    }
-
-    #[test]
-    fn what_is_known_of_an_image_is_tried_before_what_is_not() {
-        let conditions = Conditions {
-            labels: Some(vec![1, 0]),
-            attributes: Some(vec![0.5, 0.25]),
-        };
-        let options = SampleOptions::default();
-        let found = choices(&options, &conditions, 1, &spec(&["size"]));
-        assert_eq!(found.len(), 3);
-        assert_eq!(found[0].class, Some(0));
-        assert_eq!(found[1].attributes, [("size".to_owned(), 0.25)]);
-        assert_eq!(found[2], options);
-        let asked = SampleOptions {
-            class: Some(1),
-            ..SampleOptions::default()
-        };
-        let none = Conditions::default();
-        assert_eq!(choices(&asked, &none, 0, &spec(&[])), [asked]);
-    }
-
-    #[test]
-    fn a_model_without_classes_leaves_them_out() {
-        let first = |classes: bool| -> f32 {
-            let model = Linear {
-                matrix: vec![0.1, 0.0],
-                size: 1,
-                classes,
-            };
-            let space = Space::of(&model).unwrap();
-            assert_eq!((space.size(), space.shape()), (1, [1, 1, 2]));
-            assert!(!space.has_codes());
-            let conditions = Conditions {
-                labels: Some(vec![1]),
-                attributes: None,
-            };
-            let choices = choices(&SampleOptions::default(), &conditions, 0, &spec(&[]));
-            let images = space.images(&[1.0], 0, &choices).unwrap();
-            crate::nn::host(images.into_tensor())[0]
-        };
-        assert!((first(false) - 0.6).abs() < 1e-6);
-        assert!((first(true) - 0.7).abs() < 1e-6);
-    }
-}
+pub(crate) mod tests;

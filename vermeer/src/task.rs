@@ -338,9 +338,15 @@ pub trait Pipeline: Send {
         None
     }
 
-    /// The images of `latents`, [`Pipeline::latent_dims`] numbers each. `numbers` are those of the
-    /// samples whose class they have, where there are classes: with the latents of these samples
-    /// the images are the samples.
+    /// How many numbers a code of an image has, for a family that makes images of codes but has no
+    /// prior to draw them from; `None` for others.
+    fn code_dims(&self) -> Option<usize> {
+        None
+    }
+
+    /// The images of `latents`, [`Pipeline::latent_dims`] numbers each, or of codes,
+    /// [`Pipeline::code_dims`] numbers each. `numbers` are those of the samples whose class they
+    /// have, where there are classes: with the latents of these samples the images are the samples.
     ///
     /// # Errors
     /// [`Error::Settings`] for a family without latents, for other numbers of values, and for a
@@ -380,12 +386,19 @@ pub trait Pipeline: Send {
         None
     }
 
-    /// The styles of the samples with these numbers, [`Pipeline::style_dims`] numbers each, of
-    /// their class and truncated as `options` say.
+    /// The styles of `latents`, [`Pipeline::latent_dims`] numbers each:
+    /// [`Pipeline::style_dims`] numbers each, truncated as `options` say. `numbers` are those of the
+    /// samples whose class they have, where there are classes.
     ///
     /// # Errors
-    /// [`Error::Settings`] for a family without styles, and for options it does not know.
-    fn styles(&self, _numbers: &[u64], _options: &SampleOptions) -> Result<Vec<f32>> {
+    /// [`Error::Settings`] for a family without styles, for another number of values, and for
+    /// options it does not know.
+    fn styles(
+        &self,
+        _latents: &[f32],
+        _numbers: &[u64],
+        _options: &SampleOptions,
+    ) -> Result<Vec<f32>> {
         Err(no_styles())
     }
 
@@ -395,6 +408,21 @@ pub trait Pipeline: Send {
     /// # Errors
     /// [`Error::Settings`] for a family without styles, and for another number of values.
     fn synthesise(&self, _styles: &[f32], _numbers: &[u64], _seed: u64) -> Result<ImageBatch> {
+        Err(no_styles())
+    }
+
+    /// As [`Pipeline::synthesise`], with the gradients that `styles` `[n, style_dims]` have: images
+    /// `[n, c, h, w]` in unit range but not cut to it, so that pixels beyond it have gradients too.
+    /// Weights and the noise of the samples are constants.
+    ///
+    /// # Errors
+    /// As [`Pipeline::synthesise`].
+    fn styled_image_of(
+        &self,
+        _styles: burn::Tensor<2>,
+        _numbers: &[u64],
+        _seed: u64,
+    ) -> Result<burn::Tensor<4>> {
         Err(no_styles())
     }
 

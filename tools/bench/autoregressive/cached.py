@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """Samples a Gated PixelCNN in PyTorch with caches, and prints seconds as JSON.
 
-python tools/bench/autoregressive/cached.py [--threads 2] [--batch 16] [--check]
+python tools/bench/autoregressive/cached.py [--threads 2] [--batch 16] [--processes 1] [--check]
+
+With `--processes` the images and the threads are shared among as many processes that draw side by side; the
+seconds are those from their common start to the end of the last one.
 
 The caches are those of the Rust side: the vertical stack a row at a time, when its first pixel comes;
 the horizontal stack pixel by pixel from what is kept of the pixels to the left. `--check` compares the
@@ -11,6 +14,7 @@ logits with those of the whole network on the images drawn. torch must be import
 
 import argparse
 import json
+import multiprocessing
 import pathlib
 import statistics
 import sys
@@ -85,14 +89,8 @@ class Sampler:
         return image[:, :, half:], logits
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--check", action="store_true")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+def build():
+    """The network of the benchmark, the same in every process."""
     torch.manual_seed(0)
     net = GatedPixelCnn(
         channels=1, width=WIDTH, first_kernel=FIRST, kernel=KERNEL, dilations=DILATIONS, levels=2, classes=0
@@ -100,20 +98,64 @@ def main():
     for parameter in net.parameters():
         scale = parameter[0].numel() if parameter.ndim > 1 else WIDTH
         torch.nn.init.uniform_(parameter, -(scale**-0.5), scale**-0.5)
-    net.requires_grad_(False)
-    sampler = Sampler(net)
-    image, logits = sampler.sample(args.batch, keep_logits=True)
-    if args.check:
-        with torch.no_grad():
-            whole = net((image + 1) / 2)[:, 0, 0]
-        apart = (whole - logits).abs().max().item()
-        assert apart < 1e-4, apart
-        print(f"logits are at most {apart:.1e} from those of the whole network", file=sys.stderr)
+    return net.requires_grad_(False)
+
+
+def check(net, sampler, batch):
+    image, logits = sampler.sample(batch, keep_logits=True)
+    with torch.no_grad():
+        whole = net((image + 1) / 2)[:, 0, 0]
+    apart = (whole - logits).abs().max().item()
+    assert apart < 1e-4, apart
+    print(f"logits are at most {apart:.1e} from those of the whole network", file=sys.stderr)
+
+
+def work(index, threads, batch, rounds, barrier, results):
+    """Draws in step with the other processes; the first one tells the seconds of each round."""
+    torch.set_num_threads(threads)
+    sampler = Sampler(build())
+    torch.manual_seed(index)
+    sampler.sample(batch)
     seconds = []
-    for _ in range(args.rounds):
+    for _ in range(rounds):
+        barrier.wait()
         start = time.perf_counter()
-        sampler.sample(args.batch)
+        sampler.sample(batch)
+        barrier.wait()
         seconds.append(time.perf_counter() - start)
+    if index == 0:
+        results.put(seconds)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--check", action="store_true")
+    args = parser.parse_args()
+    if args.processes < 1 or args.batch % args.processes or args.threads % args.processes:
+        parser.error("images and threads must be shared equally among the processes")
+    if args.check:
+        net = build()
+        check(net, Sampler(net), args.batch)
+    # Every process is started anew, so that none inherits threads or memory of another one.
+    start = multiprocessing.get_context("spawn")
+    barrier, results = start.Barrier(args.processes, timeout=600), start.Queue()
+    threads, batch = args.threads // args.processes, args.batch // args.processes
+    workers = [
+        start.Process(target=work, args=(index, threads, batch, args.rounds, barrier, results))
+        for index in range(args.processes)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+        if worker.exitcode != 0:
+            for other in workers:
+                other.terminate()
+            sys.exit(f"a process ended with {worker.exitcode}")
     print(
         json.dumps(
             {
@@ -122,7 +164,8 @@ def main():
                 "width": WIDTH,
                 "layers": len(DILATIONS),
                 "threads": args.threads,
-                "cached_seconds": statistics.median(seconds),
+                "processes": args.processes,
+                "cached_seconds": statistics.median(results.get()),
                 "torch": torch.__version__,
             }
         )

@@ -1,19 +1,17 @@
 //! `vermeer denoise`: images without what spoiled them.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
+use vermeer::Result;
 use vermeer::data::Split;
 use vermeer::task::{Request, Task};
-use vermeer::{Error, Result};
-use vermeer_image::{encode_png, grid};
 
 use crate::checkpoint::{ModelArgs, able};
 use crate::inputs::Inputs;
 use crate::outputs::Outputs;
-use crate::stop;
+use crate::pairs::{Pairs, SHEET, file, files};
 use crate::terminal::Terminal;
 
 const EXAMPLES: &str = "\
@@ -25,8 +23,6 @@ Images are prepared as the run's own were. pairs.png shows each beside its clean
 
 /// Images computed at a time.
 const BATCH: usize = 64;
-/// Pairs on the sheet.
-const PAIRS: usize = 64;
 
 /// Take out of images what spoiled them.
 #[derive(clap::Args)]
@@ -54,43 +50,30 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<()> {
         let inputs = Inputs::open(&self.input, Split::All, self.limit)?;
-        let file = |number: usize| format!("{number:06}.png");
-        let mut names = vec!["pairs.png".to_owned()];
-        names.extend((0..inputs.len()).map(file));
-        let outputs = Outputs::new(&self.out, names, self.overwrite)?;
+        let outputs = Outputs::new(&self.out, files(inputs.len()), self.overwrite)?;
         let model = self.model.open(terminal)?;
         able(&model, Task::Denoise)?;
         let device = self.model.device()?;
-        let stop = stop::flag()?;
-        let progress = terminal.progress("images");
-        let mut titles: Vec<String> = Vec::with_capacity(inputs.len());
-        let mut pairs = Vec::new();
-        for first in (0..inputs.len()).step_by(BATCH) {
-            if stop.load(Ordering::Relaxed) {
-                return Err(Error::Failed("interrupted; nothing was written".into()));
-            }
-            let part = first..(first + BATCH).min(inputs.len());
-            let given = inputs.prepare(part, &model, None, &device)?;
-            let clean = model
-                .pipeline
-                .answer(&Request::Denoise(&given.images), &mut |_, _| ())?
-                .into_images()?;
-            let before = given.images.to_images()?.into_iter();
-            for ((before, after), title) in before.zip(clean.to_images()?).zip(given.names) {
-                outputs.write(&file(titles.len()), &encode_png(&after)?)?;
-                titles.push(title);
-                if pairs.len() < 2 * PAIRS {
-                    pairs.extend([before, after]);
+        let mut pairs = Pairs::new(&outputs);
+        inputs.each(
+            BATCH,
+            (&model, None),
+            &device,
+            terminal,
+            |_, given, report| {
+                let request = Request::Denoise(&given.images);
+                let clean = model.pipeline.answer(&request, report)?.into_images()?;
+                let before = given.images.to_images()?.into_iter();
+                for ((before, after), name) in before.zip(clean.to_images()?).zip(given.names) {
+                    pairs.add(name, before, after)?;
                 }
-            }
-            progress.at(titles.len(), inputs.len());
-        }
-        drop(progress);
-        let sheet = grid(&pairs, Some(8), 2, None)?;
-        outputs.write("pairs.png", &encode_png(&sheet)?)?;
+                Ok(())
+            },
+        )?;
+        let (sheet, titles) = pairs.finish()?;
         outputs.publish()?;
         terminal.picture(&sheet);
-        let sheet = self.out.join("pairs.png").display().to_string();
+        let sheet = self.out.join(SHEET).display().to_string();
         if !self.json {
             return terminal.result(&sheet);
         }

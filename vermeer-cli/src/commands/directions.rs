@@ -1,12 +1,14 @@
 //! `vermeer directions`: what classes and attributes do to latents, found and kept under names.
 
+use std::sync::atomic::Ordering;
+
 use clap::builder::RangedU64ValueParser;
 use serde_json::{Value, json};
 use vermeer::data::Split;
-use vermeer::latent::Space;
 use vermeer::latent::directions::{About, Direction, Directions, FILE, Method, Target, toward};
 use vermeer::latent::principal::Principal;
 use vermeer::latent::sensitivity::Sensitivity;
+use vermeer::latent::{Kind, Space};
 use vermeer::pipeline::Model;
 use vermeer::task::SampleOptions;
 use vermeer::{Error, Result};
@@ -23,6 +25,7 @@ Examples:
   vermeer directions runs/mnist-vae --data mnist/                  one for each class and attribute
   vermeer directions runs/mnist-vae --data mnist/ --principal 5    pc1 to pc5: where codes vary most
   vermeer directions runs/dcgan --principal 5                      where a generator changes most
+  vermeer directions runs/stylegan2 --principal 5                  where its styles vary most
   vermeer directions runs/mnist-vae                                list those there are
   vermeer edit runs/mnist-vae digit.png --direction 7 -o seven/    use one
 
@@ -32,6 +35,12 @@ attribute's variance it explains.";
 
 /// The fewest images of a class that has a direction.
 const LEAST: usize = 5;
+/// Samples at which a generator is tried.
+const TRIED: u64 = 16;
+/// Samples whose styles are taken.
+const STYLES: u64 = 10_000;
+/// Styles drawn at a time.
+const BATCH: usize = 1000;
 
 /// Find directions in the space of a model's latents, or list those that were found.
 #[derive(clap::Args)]
@@ -56,12 +65,14 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "means")]
     method: How,
     /// Find so many directions without labels: the principal components of the data's codes or,
-    /// without --data, those along which the generator changes its images most.
+    /// without --data, of the styles of samples, or for a generator without styles those along which
+    /// it changes its images most.
     #[arg(long, value_name = "K", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     principal: Option<usize>,
-    /// Samples at which a generator is tried.
-    #[arg(long, default_value_t = 16, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(1..=100_000))]
-    samples: u64,
+    /// Samples whose styles are taken (default 10000), or at which a generator without styles is
+    /// tried (default 16).
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(1..=1_000_000))]
+    samples: Option<u64>,
     /// Seed of those samples.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -169,22 +180,10 @@ impl Args {
             step: model.step,
             checkpoint: model.digest.clone(),
         };
-        let mut found = Vec::new();
         if let Some(count) = self.principal {
-            let principal = Principal::of(&coded.values, coded.size, count)?;
-            let shares = principal.shares();
-            for (place, direction) in principal.directions.iter().enumerate() {
-                let spread = principal.variances[place].sqrt();
-                let about = About {
-                    spread,
-                    explained: Some(shares[place]),
-                    ..about(Method::Principal)
-                };
-                let vector = direction.iter().map(|x| (x * spread) as f32).collect();
-                found.push((format!("pc{}", place + 1), Direction { vector, about }));
-            }
-            return Ok(found);
+            return components(&coded.values, coded.size, count, &about(Method::Principal));
         }
+        let mut found = Vec::new();
         let method = self.method.method();
         let mut follow = |name: &str, target: Target| -> Result<()> {
             let toward = toward(&coded.values, coded.size, target, method)?;
@@ -235,10 +234,14 @@ impl Args {
         }
     }
 
-    /// Directions along which a generator changes its images.
+    /// Directions of a generator, by its samples.
     fn in_generator(&self, model: &Model, terminal: &Terminal) -> Result<Vec<(String, Direction)>> {
         let space = Space::of(&*model.pipeline)?;
-        let numbers: Vec<u64> = (0..self.samples).collect();
+        let count = self.samples.unwrap_or(match space.kind() {
+            Kind::Styles => STYLES,
+            Kind::Latents | Kind::Codes => TRIED,
+        });
+        let numbers: Vec<u64> = (0..count).collect();
         let known = &model.usage.spec.classes;
         let told = self.class.as_deref().map(|word| class(word, known));
         let options = SampleOptions {
@@ -246,41 +249,70 @@ impl Args {
             class: told.transpose()?,
             ..SampleOptions::default()
         };
+        let about = About {
+            space: space.name().to_owned(),
+            method: Method::Sensitivity,
+            data: format!("samples of seed {}", self.seed),
+            images: numbers.len(),
+            // Latents are standard normal in every direction.
+            spread: 1.0,
+            explained: None,
+            accuracy: None,
+            r_squared: None,
+            step: model.step,
+            checkpoint: model.digest.clone(),
+        };
         let stop = stop::flag()?;
-        let progress = terminal.progress("steps");
-        let count = self.principal.unwrap_or(1);
-        let found = Sensitivity::of(
-            &space,
-            &numbers,
-            &options,
-            count,
-            &stop,
-            &mut |done, all| {
-                progress.at(done, all);
-            },
-        )?;
-        drop(progress);
-        let whole = found.total.max(f64::MIN_POSITIVE);
-        let named = found.directions.iter().zip(&found.changes).enumerate();
-        Ok(named
-            .map(|(place, (direction, change))| {
+        let wanted = self.principal.unwrap_or(1);
+        match space.kind() {
+            Kind::Codes => Err(Error::settings(
+                "this family has codes of images and no samples",
+                "name images with --data",
+            )),
+            Kind::Styles => {
+                let progress = terminal.progress("styles");
+                let mut styles = Vec::with_capacity(numbers.len() * space.size());
+                for part in numbers.chunks(BATCH) {
+                    if stop.load(Ordering::Relaxed) {
+                        return Err(Error::Failed("interrupted; nothing was written".into()));
+                    }
+                    styles.extend(space.draw(part, std::slice::from_ref(&options))?);
+                    progress.at(styles.len() / space.size(), numbers.len());
+                }
+                drop(progress);
                 let about = About {
-                    space: space.name().to_owned(),
-                    method: Method::Sensitivity,
-                    data: format!("samples of seed {}", self.seed),
-                    images: numbers.len(),
-                    // Latents are standard normal in every direction.
-                    spread: 1.0,
-                    explained: Some(change / whole),
-                    accuracy: None,
-                    r_squared: None,
-                    step: model.step,
-                    checkpoint: model.digest.clone(),
+                    method: Method::Principal,
+                    ..about
                 };
-                let vector = direction.iter().map(|x| *x as f32).collect();
-                (format!("pc{}", place + 1), Direction { vector, about })
-            })
-            .collect())
+                components(&styles, space.size(), wanted, &about)
+            }
+            Kind::Latents => {
+                let progress = terminal.progress("steps");
+                let found = Sensitivity::of(
+                    &space,
+                    &numbers,
+                    &options,
+                    wanted,
+                    &stop,
+                    &mut |done, all| {
+                        progress.at(done, all);
+                    },
+                )?;
+                drop(progress);
+                let whole = found.total.max(f64::MIN_POSITIVE);
+                let named = found.directions.iter().zip(&found.changes).enumerate();
+                Ok(named
+                    .map(|(place, (direction, change))| {
+                        let about = About {
+                            explained: Some(change / whole),
+                            ..about.clone()
+                        };
+                        let vector = direction.iter().map(|x| *x as f32).collect();
+                        (format!("pc{}", place + 1), Direction { vector, about })
+                    })
+                    .collect())
+            }
+        }
     }
 
     fn say(&self, directions: Vec<(&str, &Direction)>, terminal: &Terminal) -> Result<()> {
@@ -338,6 +370,29 @@ impl Args {
             .collect();
         terminal.result(&lines.join("\n"))
     }
+}
+
+/// The principal components of vectors as directions; `about` tells what they were found in.
+fn components(
+    rows: &[f32],
+    size: usize,
+    count: usize,
+    about: &About,
+) -> Result<Vec<(String, Direction)>> {
+    let principal = Principal::of(rows, size, count)?;
+    let shares = principal.shares();
+    let mut found = Vec::with_capacity(shares.len());
+    for (place, direction) in principal.directions.iter().enumerate() {
+        let spread = principal.variances[place].sqrt();
+        let about = About {
+            spread,
+            explained: Some(shares[place]),
+            ..about.clone()
+        };
+        let vector = direction.iter().map(|x| (x * spread) as f32).collect();
+        found.push((format!("pc{}", place + 1), Direction { vector, about }));
+    }
+    Ok(found)
 }
 
 /// What a direction is worth, in the columns of a list.

@@ -1,7 +1,6 @@
 //! `vermeer encode`: the codes of images, for whatever comes next.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 
 use burn::prelude::Device;
 use clap::builder::RangedU64ValueParser;
@@ -16,7 +15,6 @@ use crate::checkpoint::{ModelArgs, able};
 use crate::choice::told_class;
 use crate::inputs::Inputs;
 use crate::outputs::Outputs;
-use crate::stop;
 use crate::terminal::Terminal;
 
 const EXAMPLES: &str = "\
@@ -106,46 +104,45 @@ pub(crate) fn codes(
     terminal: &Terminal,
 ) -> Result<Codes> {
     able(model, Task::Encode)?;
-    let stop = stop::flag()?;
-    let progress = terminal.progress("images");
     let mut codes = Codes::default();
     let mut labels = Vec::new();
-    for first in (0..inputs.len()).step_by(BATCH) {
-        if stop.load(Ordering::Relaxed) {
-            return Err(Error::Failed("interrupted; nothing was written".into()));
-        }
-        let part = first..(first + BATCH).min(inputs.len());
-        for index in part.clone() {
-            let Some((label, classes)) = inputs.label(index) else {
-                continue;
-            };
-            if codes.classes.is_empty() {
-                codes.classes = classes.to_vec();
-            }
-            // Another set may number the same names otherwise.
-            let name = &classes[label as usize];
-            let place = match codes.classes.iter().position(|class| class == name) {
-                Some(place) => place,
-                None => {
-                    codes.classes.push(name.clone());
-                    codes.classes.len() - 1
+    inputs.each(
+        BATCH,
+        (model, class),
+        device,
+        terminal,
+        |part, given, report| {
+            for index in part {
+                let Some((label, classes)) = inputs.label(index) else {
+                    continue;
+                };
+                if codes.classes.is_empty() {
+                    codes.classes = classes.to_vec();
                 }
+                // Another set may number the same names otherwise.
+                let name = &classes[label as usize];
+                let place = match codes.classes.iter().position(|class| class == name) {
+                    Some(place) => place,
+                    None => {
+                        codes.classes.push(name.clone());
+                        codes.classes.len() - 1
+                    }
+                };
+                labels.push(place as u32);
+            }
+            let request = Request::Encode {
+                images: &given.images,
+                conditions: &given.conditions,
             };
-            labels.push(place as u32);
-        }
-        let given = inputs.prepare(part, model, class, device)?;
-        let request = Request::Encode {
-            images: &given.images,
-            conditions: &given.conditions,
-        };
-        let Answer::Codes(rows) = model.pipeline.answer(&request, &mut |_, _| ())? else {
-            return Err(Error::Failed("the model answered with images".into()));
-        };
-        codes.size = rows.first().map_or(0, Vec::len);
-        codes.values.extend(rows.into_iter().flatten());
-        codes.names.extend(given.names);
-        progress.at(codes.names.len(), inputs.len());
-    }
+            let Answer::Codes(rows) = model.pipeline.answer(&request, report)? else {
+                return Err(Error::Failed("the model answered with images".into()));
+            };
+            codes.size = rows.first().map_or(0, Vec::len);
+            codes.values.extend(rows.into_iter().flatten());
+            codes.names.extend(given.names);
+            Ok(())
+        },
+    )?;
     codes.labels = (labels.len() == inputs.len()).then_some(labels);
     codes.told = model.pipeline.told();
     Ok(codes)

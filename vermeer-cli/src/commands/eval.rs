@@ -33,6 +33,7 @@ Examples:
   vermeer eval fid ours/ photos/ --versus theirs/          is ours better by more than chance?
   vermeer eval psnr ssim restored/ originals/              pairs, matched by name
   vermeer eval ppl runs/fashion-dcgan                      paths between latent vectors
+  vermeer eval ppl runs/fashion-stylegan2 --ppl-space w    and between styles
   vermeer eval fid samples/ photos/ --report report.html   one page with pictures
 
 A and B are folders, archives, IDX, CIFAR, npz or StyleGAN files, statistics (.npz, .stats), or the

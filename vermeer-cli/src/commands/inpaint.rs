@@ -1,21 +1,18 @@
 //! `vermeer inpaint`: images of which a part is known, with the rest made up.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 use vermeer::data::Split;
-use vermeer::pipeline::Model;
-use vermeer::task::{Request, SampleOptions, Task};
+use vermeer::task::{Likelihood, Request, Task};
 use vermeer::{Error, Result};
-use vermeer_image::{Image, ImageBatch, Limits, decode_file, encode_png, grid};
+use vermeer_image::{Image, Limits, decode_file, encode_png, grid};
 
 use crate::checkpoint::{ModelArgs, able};
 use crate::choice::ChoiceArgs;
-use crate::inputs::{Inputs, Prepared};
+use crate::inputs::Inputs;
 use crate::outputs::Outputs;
-use crate::stop;
 use crate::terminal::Terminal;
 
 const EXAMPLES: &str = "\
@@ -134,51 +131,60 @@ impl Args {
                 "paint white into the mask where pixels are to be made up",
             ));
         }
+        if model.pipeline.likelihood() == Some(Likelihood::Exact) && !is_beginning(&known) {
+            terminal.note(&format!(
+                "{} draws pixels row by row: what is known below a pixel, or to its right in its row, does not influence it",
+                model.usage.family
+            ));
+        }
 
-        let stop = stop::flag()?;
-        let progress = terminal.progress("images");
         let mut titles: Vec<String> = Vec::with_capacity(inputs.len());
         let mut rows = Vec::new();
-        for first in (0..inputs.len()).step_by(BATCH) {
-            if stop.load(Ordering::Relaxed) {
-                return Err(Error::Failed("interrupted; nothing was written".into()));
-            }
-            let part = first..(first + BATCH).min(inputs.len());
-            let given = inputs.prepare(part.clone(), &model, None, &device)?;
-            let masks = known.repeat(part.len());
-            let mut completions = Vec::with_capacity(self.samples as usize);
-            for sample in 0..self.samples {
-                let numbers: Vec<u64> = part
-                    .clone()
-                    .map(|i| i as u64 * MOST_SAMPLES + sample)
-                    .collect();
-                let mut report = |done: usize, all: usize| {
-                    let share = part.len() * done.min(all) / all.max(1);
-                    progress.at(first + share, inputs.len());
-                };
-                let made = fill(&model, &given, &masks, &numbers, &options, &mut report)?;
-                completions.push(made.to_images()?);
-            }
-            let before = given.images.to_images()?;
-            for (row, title) in given.names.iter().enumerate() {
-                for (sample, images) in completions.iter().enumerate() {
-                    outputs.write(
-                        &file(first + row, sample as u64),
-                        &encode_png(&images[row])?,
-                    )?;
+        inputs.each(
+            BATCH,
+            (&model, None),
+            &device,
+            terminal,
+            |part, given, report| {
+                let masks = known.repeat(part.len());
+                let all = self.samples as usize;
+                let mut completions = Vec::with_capacity(all);
+                for sample in 0..self.samples {
+                    let numbers: Vec<u64> = part
+                        .clone()
+                        .map(|image| image as u64 * MOST_SAMPLES + sample)
+                        .collect();
+                    let mut report = |done: usize, steps: usize| {
+                        report(sample as usize * steps + done, all * steps);
+                    };
+                    let request = Request::Inpaint {
+                        images: &given.images,
+                        known: &masks,
+                        conditions: &given.conditions,
+                        numbers: &numbers,
+                        options: &options,
+                    };
+                    let made = model.pipeline.answer(&request, &mut report)?;
+                    completions.push(made.into_images()?.to_images()?);
                 }
-                if titles.len() < ROWS {
-                    let size = channels * height * width;
-                    let shown = &given.values[row * size..(row + 1) * size];
-                    rows.push(before[row].clone());
-                    rows.push(seen(shown, &known, [channels, height, width])?);
-                    rows.extend(completions.iter().map(|images| images[row].clone()));
+                let before = given.images.to_images()?;
+                for (row, title) in given.names.iter().enumerate() {
+                    for (sample, images) in completions.iter().enumerate() {
+                        let name = file(part.start + row, sample as u64);
+                        outputs.write(&name, &encode_png(&images[row])?)?;
+                    }
+                    if titles.len() < ROWS {
+                        let size = channels * height * width;
+                        let shown = &given.values[row * size..(row + 1) * size];
+                        rows.push(before[row].clone());
+                        rows.push(seen(shown, &known, [channels, height, width])?);
+                        rows.extend(completions.iter().map(|images| images[row].clone()));
+                    }
+                    titles.push(title.clone());
                 }
-                titles.push(title.clone());
-            }
-            progress.at(titles.len(), inputs.len());
-        }
-        drop(progress);
+                Ok(())
+            },
+        )?;
         let sheet = grid(&rows, Some(2 + self.samples as usize), 2, None)?;
         outputs.write("filled.png", &encode_png(&sheet)?)?;
         outputs.publish()?;
@@ -205,22 +211,9 @@ impl Args {
     }
 }
 
-fn fill(
-    model: &Model,
-    given: &Prepared,
-    known: &[bool],
-    numbers: &[u64],
-    options: &SampleOptions,
-    report: &mut dyn FnMut(usize, usize),
-) -> Result<ImageBatch> {
-    let request = Request::Inpaint {
-        images: &given.images,
-        known,
-        conditions: &given.conditions,
-        numbers,
-        options,
-    };
-    model.pipeline.answer(&request, report)?.into_images()
+/// Whether the known pixels come before all others, row by row.
+fn is_beginning(known: &[bool]) -> bool {
+    !known.iter().skip_while(|known| **known).any(|known| *known)
 }
 
 /// An image with grey where it is unknown.
@@ -270,5 +263,20 @@ mod tests {
         assert_eq!(Keep::Left.mask(1, 3), [true, true, false]);
         assert_eq!(Keep::Right.mask(1, 4), [false, false, true, true]);
         assert_eq!(Keep::Quarter.mask(2, 2), [true, false, false, false]);
+    }
+
+    #[test]
+    fn only_rows_from_the_top_are_a_beginning() {
+        for (keep, beginning) in [
+            (Keep::Top, true),
+            (Keep::Bottom, false),
+            (Keep::Left, false),
+            (Keep::Right, false),
+            (Keep::Quarter, false),
+        ] {
+            assert_eq!(is_beginning(&keep.mask(4, 4)), beginning, "{keep:?}");
+        }
+        assert!(is_beginning(&[true, true, true, false, false]));
+        assert!(is_beginning(&[false, false]));
     }
 }

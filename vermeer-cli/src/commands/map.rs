@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 use vermeer::data::Split;
-use vermeer::latent::Space;
 use vermeer::latent::map::{Points, colour, legend, manifold, scatter, stacked};
 use vermeer::latent::principal::Principal;
+use vermeer::latent::{Kind, Space};
 use vermeer::task::SampleOptions;
 use vermeer::{Error, Result};
 use vermeer_image::{Filter, Image, encode_png, grid, resize};
@@ -87,7 +87,9 @@ impl Args {
         let model = self.model.open(terminal)?;
         // A family without latents may have codes all the same.
         let space = Space::of(&*model.pipeline).ok();
-        let plane = space.filter(|space| space.has_codes() && space.size() == 2);
+        let plane = space.filter(|space| {
+            space.kind() == Kind::Latents && space.has_codes() && space.size() == 2
+        });
         let mut names = vec![name.clone().into_owned()];
         if plane.is_some() {
             names.push(grid_name.clone());

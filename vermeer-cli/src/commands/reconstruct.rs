@@ -1,20 +1,18 @@
 //! `vermeer reconstruct`: what a model makes of given images.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
+use vermeer::Result;
 use vermeer::data::Split;
 use vermeer::task::{Request, Task};
-use vermeer::{Error, Result};
-use vermeer_image::{encode_png, grid};
 
 use crate::checkpoint::{ModelArgs, able};
 use crate::choice::told_class;
 use crate::inputs::{Inputs, host};
 use crate::outputs::Outputs;
-use crate::stop;
+use crate::pairs::{Pairs, SHEET, file, files};
 use crate::terminal::Terminal;
 
 const EXAMPLES: &str = "\
@@ -27,8 +25,6 @@ Images are prepared as the run's own were. pairs.png shows each beside its recon
 
 /// Images computed at a time.
 const BATCH: usize = 64;
-/// Pairs on the sheet.
-const PAIRS: usize = 64;
 
 /// Show what a model makes of given images.
 #[derive(clap::Args)]
@@ -60,63 +56,55 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<()> {
         let inputs = Inputs::open(&self.input, Split::All, self.limit)?;
-        let file = |number: usize| format!("{number:06}.png");
-        let mut names = vec!["pairs.png".to_owned()];
-        names.extend((0..inputs.len()).map(file));
-        let outputs = Outputs::new(&self.out, names, self.overwrite)?;
+        let outputs = Outputs::new(&self.out, files(inputs.len()), self.overwrite)?;
         let model = self.model.open(terminal)?;
         able(&model, Task::Reconstruct)?;
         let device = self.model.device()?;
         let [channels, height, width] = model.pipeline.shape();
         let class = told_class(self.class.as_deref(), &model)?;
 
-        let stop = stop::flag()?;
-        let progress = terminal.progress("images");
-        let mut errors: Vec<(String, f64)> = Vec::with_capacity(inputs.len());
-        let mut pairs = Vec::new();
-        for first in (0..inputs.len()).step_by(BATCH) {
-            if stop.load(Ordering::Relaxed) {
-                return Err(Error::Failed("interrupted; nothing was written".into()));
-            }
-            let part = first..(first + BATCH).min(inputs.len());
-            let given = inputs.prepare(part, &model, class, &device)?;
-            let request = Request::Reconstruct {
-                images: &given.images,
-                conditions: &given.conditions,
-            };
-            let made = model
-                .pipeline
-                .answer(&request, &mut |_, _| ())?
-                .into_images()?;
-            let pictures = given.images.to_images()?.into_iter().zip(made.to_images()?);
-            let made = host(&made)?;
-            let size = channels * height * width;
-            let planes = given.values.chunks_exact(size).zip(made.chunks_exact(size));
-            for (((before, after), (x, y)), title) in pictures.zip(planes).zip(given.names) {
-                outputs.write(&file(errors.len()), &encode_png(&after)?)?;
-                errors.push((title, mean_squared_error(x, y)));
-                if pairs.len() < 2 * PAIRS {
-                    pairs.extend([before, after]);
+        let mut errors: Vec<f64> = Vec::with_capacity(inputs.len());
+        let mut pairs = Pairs::new(&outputs);
+        inputs.each(
+            BATCH,
+            (&model, class),
+            &device,
+            terminal,
+            |_, given, report| {
+                let request = Request::Reconstruct {
+                    images: &given.images,
+                    conditions: &given.conditions,
+                };
+                let made = model.pipeline.answer(&request, report)?.into_images()?;
+                let size = channels * height * width;
+                let values = host(&made)?;
+                let planes = given
+                    .values
+                    .chunks_exact(size)
+                    .zip(values.chunks_exact(size));
+                errors.extend(planes.map(|(x, y)| mean_squared_error(x, y)));
+                let before = given.images.to_images()?.into_iter();
+                for ((before, after), name) in before.zip(made.to_images()?).zip(given.names) {
+                    pairs.add(name, before, after)?;
                 }
-            }
-            progress.at(errors.len(), inputs.len());
-        }
-        drop(progress);
-        let sheet = grid(&pairs, Some(8), 2, None)?;
-        outputs.write("pairs.png", &encode_png(&sheet)?)?;
+                Ok(())
+            },
+        )?;
+        let (sheet, names) = pairs.finish()?;
         outputs.publish()?;
 
         terminal.picture(&sheet);
-        let mean = errors.iter().map(|(_, error)| error).sum::<f64>() / errors.len() as f64;
+        let mean = errors.iter().sum::<f64>() / errors.len() as f64;
         if self.json {
             let images: Vec<_> = errors
                 .iter()
+                .zip(&names)
                 .enumerate()
-                .map(|(number, (name, error))| json!({ "input": name, "file": file(number), "mse_unit": error }))
+                .map(|(number, (error, name))| json!({ "input": name, "file": file(number), "mse_unit": error }))
                 .collect();
             return terminal.json(&json!({
                 "folder": self.out.display().to_string(),
-                "pairs": self.out.join("pairs.png").display().to_string(),
+                "pairs": self.out.join(SHEET).display().to_string(),
                 "step": model.step,
                 "mse_unit": mean,
                 "images": images,
@@ -124,7 +112,7 @@ impl Args {
         }
         terminal.result(&format!(
             "{}\nmean squared error {mean:.6} (pixels from 0 to 1, {} images)",
-            self.out.join("pairs.png").display(),
+            self.out.join(SHEET).display(),
             errors.len()
         ))
     }

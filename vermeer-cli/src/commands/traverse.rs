@@ -7,7 +7,7 @@ use serde_json::json;
 use vermeer::data::Split;
 use vermeer::latent::directions::{Directions, FILE};
 use vermeer::latent::traversal::{by_change, by_variance, values_of};
-use vermeer::latent::{Space, moved};
+use vermeer::latent::{Space, Usual, moved};
 use vermeer::{Error, Result};
 use vermeer_image::{encode_png, grid};
 
@@ -27,7 +27,8 @@ Examples:
   vermeer traverse runs/mnist-vae --directions               the named directions instead
 
 Each row changes one number of the code and leaves the others. Latents are standard normal, so
-values beyond 3 are hardly ever drawn.";
+values beyond 3 are hardly ever drawn; numbers of styles (stylegan2) go so many standard deviations
+from their mean, and those of codes without samples (autoencoder, dae) are meant as they are.";
 
 /// Values of a row.
 const VALUES: [f32; 7] = [-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0];
@@ -60,7 +61,8 @@ pub(crate) struct Args {
     /// A row for each direction that `vermeer directions` found, instead of numbers.
     #[arg(long, conflicts_with_all = ["data", "rows", "number"])]
     directions: bool,
-    /// The values of a number, or the strengths of a direction, as a list.
+    /// The values of a number (of a style, in standard deviations), or the strengths of a direction,
+    /// as a list.
     #[arg(long, value_name = "V", allow_hyphen_values = true, value_delimiter = ',', default_values_t = VALUES, value_parser = finite)]
     value: Vec<f32>,
     /// File to write; `outputs/traversal.png` in the run when absent.
@@ -111,6 +113,7 @@ impl Args {
         let Some(start) = starts.first() else {
             return Err(Error::Failed("there is nothing to begin with".into()));
         };
+        let usual = space.usual(&start.choices)?;
         let rows = match &directions {
             Some(directions) => {
                 let mut rows = Vec::with_capacity(directions.0.len());
@@ -127,7 +130,7 @@ impl Args {
             }
             None => {
                 let ranking = match self.data.is_empty() {
-                    true => self.ranked_here(&space, start, terminal)?,
+                    true => self.ranked_here(&space, start, &usual, terminal)?,
                     false => {
                         let data = Inputs::open(&self.data, Split::All, self.limit)?;
                         let coded = Coded::of(&data, &model, None, 0, &device, terminal)?;
@@ -146,9 +149,9 @@ impl Args {
                     }
                 };
                 let row = |(place, rank): (usize, Option<f64>)| Row {
-                    label: format!("z{place}"),
+                    label: format!("{}{place}", space.name()),
                     rank,
-                    latents: values_of(&start.vector, place, &self.value),
+                    latents: values_of(&start.vector, place, &usual.values(place, &self.value)),
                 };
                 ranking
                     .into_iter()
@@ -208,6 +211,7 @@ impl Args {
         &self,
         space: &Space,
         start: &Start,
+        usual: &Usual,
         terminal: &Terminal,
     ) -> Result<Vec<(usize, Option<f64>)>> {
         if !self.number.is_empty() {
@@ -230,6 +234,11 @@ impl Args {
             ));
         }
         let extent = self.value.iter().fold(0.0f32, |most, v| most.max(v.abs()));
+        let ends = |place: usize| -> [f32; 2] {
+            let ends = usual.values(place, &[-extent, extent]);
+            [ends[0], ends[1]]
+        };
+        let ends: Vec<[f32; 2]> = (0..space.size()).map(ends).collect();
         let stop = stop::flag()?;
         let progress = terminal.progress("numbers");
         let ranking = by_change(
@@ -237,7 +246,7 @@ impl Args {
             &start.vector,
             start.number,
             &start.choices,
-            extent,
+            &ends,
             &stop,
             &mut |done, all| progress.at(done, all),
         )?;

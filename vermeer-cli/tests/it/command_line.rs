@@ -38,6 +38,7 @@ const COMMANDS: &[&[&str]] = &[
     &["runs", "show"],
     &["doctor"],
     &["completions"],
+    &["compare"],
 ];
 
 #[test]

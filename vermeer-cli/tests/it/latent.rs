@@ -171,6 +171,127 @@ fn a_generator_without_encoder_is_searched_and_tried() {
 }
 
 #[test]
+fn styles_have_components_edits_and_paths() {
+    let place = Place::new();
+    place.trained(family("stylegan2").unwrap(), "tiny");
+    let run = "runs/tiny";
+    let said = find(&place, run, &["--data", WORLD]).ended(2);
+    assert!(said.err.contains("--principal"), "{}", said.err);
+    let found = find(&place, run, &["--principal", "2", "--samples", "200"])
+        .ended(0)
+        .json();
+    assert_eq!(names(&found), ["pc1", "pc2"]);
+    for direction in found.as_array().unwrap() {
+        assert_eq!(
+            (&direction["space"], &direction["method"]),
+            (&"w".into(), &"principal".into())
+        );
+    }
+    let share = |place: usize| found[place]["explained"].as_f64().unwrap();
+    assert!(share(0) >= share(1) && share(0) + share(1) < 1.001);
+
+    place
+        .vermeer(&["sample", run, "-n", "2", "-o", "made"])
+        .ended(0);
+    let said = place
+        .vermeer(&[
+            "edit",
+            run,
+            "made/seed0-000001.png",
+            "--project-steps",
+            "40",
+            "--sample",
+            "1",
+            "--direction",
+            "pc1",
+            "--strength",
+            "0,2",
+            "-o",
+            "edited",
+            "--json",
+        ])
+        .ended(0)
+        .json();
+    assert_eq!(said["images"][0]["latent"], "projected");
+    let error = said["images"][0]["mse_unit"].as_f64().unwrap();
+    assert!(error < 1e-2, "{error}");
+    // A strength of nothing is the sample itself.
+    let sample = image(&place, "made/seed0-000001.png").to_unit_chw();
+    let still = image(&place, "edited/000001_+0.png").to_unit_chw();
+    for (a, b) in sample.iter().zip(&still) {
+        assert!((a - b).abs() < 1.5 / 255.0, "{a} {b}");
+    }
+    assert_ne!(still, image(&place, "edited/000001_+2.png").to_unit_chw());
+
+    let said = place
+        .vermeer(&["traverse", run, "--rows", "2", "--json"])
+        .ended(0)
+        .json();
+    assert!(
+        names(&said["rows"])
+            .iter()
+            .all(|name| name.starts_with('w'))
+    );
+    let ppl = |run: &str, words: &[&str]| {
+        let first = [
+            "eval",
+            "ppl",
+            run,
+            "-n",
+            "100",
+            "--json",
+            "--ppl-space",
+            "w",
+        ];
+        place.vermeer(&[&first[..], words].concat())
+    };
+    for (words, name) in [
+        (&[][..], "pl_vermeer_w_end_nocrop_f32"),
+        (&["--ppl-ends", "full"][..], "pl_vermeer_w_full_nocrop_f32"),
+    ] {
+        let found = ppl(run, words).ended(0).json();
+        assert_eq!(found["values"][0]["name"], name, "{found}");
+        assert!(found["values"][0]["value"].as_f64().unwrap() > 0.0);
+    }
+    place.trained(family("vae").unwrap(), "plain");
+    let said = ppl("runs/plain", &[]).ended(2);
+    assert!(said.err.contains("styles"), "{}", said.err);
+}
+
+#[test]
+fn codes_without_samples_are_edited() {
+    for id in ["autoencoder", "dae"] {
+        let place = Place::new();
+        place.trained(family(id).unwrap(), "tiny");
+        let run = "runs/tiny";
+        let said = find(&place, run, &["--principal", "2"]).ended(2);
+        assert!(said.err.contains("--data"), "{}", said.err);
+        let found = find(&place, run, &["--data", WORLD, "--principal", "2"])
+            .ended(0)
+            .json();
+        assert_eq!(found[0]["space"], "code");
+        let words = ["edit", run, "--direction", "pc1", "--strength", "0,30"];
+        let images = [WORLD, "--limit", "2", "-o", "edited", "--json"];
+        let said = place
+            .vermeer(&[&words[..], &images].concat())
+            .ended(0)
+            .json();
+        assert_eq!(said["images"][1]["latent"], "encoded");
+        let still = image(&place, "edited/000000_+0.png");
+        assert_ne!(still, image(&place, "edited/000000_+30.png"));
+        let said = place
+            .vermeer(&[&words[..], &["--sample", "1", "-o", "other"]].concat())
+            .ended(2);
+        assert!(said.err.contains("no samples"), "{}", said.err);
+        assert!(!place.path("other").exists());
+        let rows = ["--rows", "2", "--value=-1,0,1", "-o", "rows.png"];
+        place
+            .vermeer(&[&["traverse", run, "edited/000000_+0.png"][..], &rows].concat())
+            .ended(0);
+    }
+}
+
+#[test]
 fn traversals_show_rows_of_numbers_or_directions() {
     let place = Place::new();
     place.trained(family("vae").unwrap(), "tiny");

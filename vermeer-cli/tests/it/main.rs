@@ -5,9 +5,11 @@
 #![allow(clippy::unwrap_used, reason = "what fails in a test may end it")]
 #![allow(clippy::print_stderr, reason = "a test that skips says why")]
 
+mod applying;
 mod bad_input;
 mod checkpoints;
 mod command_line;
+mod compare;
 mod data;
 mod evaluation;
 mod honesty;

@@ -215,13 +215,13 @@ mod tests {
         ] {
             let input = [11, 9];
             let two = |x| [x; 2];
-            let output =
+            let whole =
                 Geometry::output_size(input, two(kernel), two(stride), two(padding), two(dilation))
                     .unwrap();
             let g = Geometry {
                 n: 1,
                 input,
-                output,
+                output: whole,
                 c: 1,
                 k: 1,
                 kernel: two(kernel),
@@ -232,39 +232,44 @@ mod tests {
                 algorithm: Algorithm::Auto,
                 edge: Edge::Zeros,
             };
-            // (result pixel, source pixel, tap)
-            let products = |phase: &Phase, source: [usize; 2]| {
-                let mut all = vec![];
-                for (i, j) in (0..phase.rows).flat_map(|i| (0..phase.cols).map(move |j| (i, j))) {
-                    for tap in &phase.taps {
-                        let y = (i * phase.source_step[0]) as isize + tap.dy;
-                        let x = (j * phase.source_step[1]) as isize + tap.dx;
-                        if (0..source[0] as isize).contains(&y)
-                            && (0..source[1] as isize).contains(&x)
-                        {
-                            all.push((
-                                [
-                                    phase.first[0] + i * phase.step[0],
-                                    phase.first[1] + j * phase.step[1],
-                                ],
-                                [y as usize, x as usize],
-                                tap.index,
-                            ));
+            // Of the whole result, of the first of its rows and columns, and of more than there are.
+            for output in [whole, whole.map(|side| side.div_ceil(2)), [13, 10]] {
+                let g = Geometry { output, ..g };
+                // (result pixel, source pixel, tap)
+                let products = |phase: &Phase, source: [usize; 2]| {
+                    let mut all = vec![];
+                    for (i, j) in (0..phase.rows).flat_map(|i| (0..phase.cols).map(move |j| (i, j)))
+                    {
+                        for tap in &phase.taps {
+                            let y = (i * phase.source_step[0]) as isize + tap.dy;
+                            let x = (j * phase.source_step[1]) as isize + tap.dx;
+                            if (0..source[0] as isize).contains(&y)
+                                && (0..source[1] as isize).contains(&x)
+                            {
+                                all.push((
+                                    [
+                                        phase.first[0] + i * phase.step[0],
+                                        phase.first[1] + j * phase.step[1],
+                                    ],
+                                    [y as usize, x as usize],
+                                    tap.index,
+                                ));
+                            }
                         }
                     }
-                }
-                all
-            };
-            let mut forward = products(&g.forward_phase(), input);
-            let mut backward: Vec<_> = g
-                .backward_phases()
-                .iter()
-                .flat_map(|phase| products(phase, output))
-                .map(|(result, source, tap)| (source, result, tap))
-                .collect();
-            forward.sort_unstable();
-            backward.sort_unstable();
-            assert_eq!(forward, backward, "kernel {kernel} stride {stride}");
+                    all
+                };
+                let mut forward = products(&g.forward_phase(), input);
+                let mut backward: Vec<_> = g
+                    .backward_phases()
+                    .iter()
+                    .flat_map(|phase| products(phase, output))
+                    .map(|(result, source, tap)| (source, result, tap))
+                    .collect();
+                forward.sort_unstable();
+                backward.sort_unstable();
+                assert_eq!(forward, backward, "kernel {kernel} stride {stride}");
+            }
         }
     }
 }

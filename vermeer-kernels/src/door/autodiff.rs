@@ -10,6 +10,7 @@ use burn_autodiff::ops::{Backward, Ops, OpsKind};
 
 use super::{Back, Door, Norm};
 use crate::conv::Geometry;
+use crate::gate::First;
 use crate::group_norm::GroupNormalisation;
 use crate::norm::Normalisation;
 
@@ -99,7 +100,7 @@ impl<B: Back> Backward<B, 1> for Leak {
 struct Gate;
 
 impl<B: Back> Backward<B, 1> for Gate {
-    type State = NodeId;
+    type State = (NodeId, First);
 
     fn backward(
         self,
@@ -108,9 +109,31 @@ impl<B: Back> Backward<B, 1> for Gate {
         checkpointer: &mut Checkpointer,
     ) {
         let gradient = grads.consume::<B>(&ops.node);
-        let x = checkpointer.retrieve_node_output::<FloatTensor<B>>(ops.state);
+        let (x, first) = ops.state;
+        let x = checkpointer.retrieve_node_output::<FloatTensor<B>>(x);
         if let [Some(node)] = ops.parents {
-            grads.register::<B>(node.id, B::gate_backward(gradient, x));
+            grads.register::<B>(node.id, B::gate_backward(gradient, x, first));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Elu;
+
+impl<B: Back> Backward<B, 1> for Elu {
+    type State = (NodeId, bool);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        checkpointer: &mut Checkpointer,
+    ) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let (x, both) = ops.state;
+        let x = checkpointer.retrieve_node_output::<FloatTensor<B>>(x);
+        if let [Some(node)] = ops.parents {
+            grads.register::<B>(node.id, B::elu_backward(gradient, x, both));
         }
     }
 }
@@ -199,6 +222,22 @@ impl<B: Back> Backward<B, 2> for Bernoulli {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
             }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct CrossEntropy;
+
+impl<B: Back> Backward<B, 1> for CrossEntropy {
+    type State = [FloatTensor<B>; 2];
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let [logits, targets] = ops.state;
+        if let [Some(node)] = ops.parents {
+            let gradient = B::cross_entropy_backward(gradient, logits, targets);
+            grads.register::<B>(node.id, gradient);
         }
     }
 }
@@ -324,13 +363,23 @@ impl<B: Back, C: CheckpointStrategy> Door for Autodiff<B, C> {
         }
     }
 
-    fn gate(x: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn gate(x: FloatTensor<Self>, first: First) -> FloatTensor<Self> {
         match Gate.prepare::<C>([x.node()]).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
-                let state = prep.checkpoint(&x);
-                prep.finish(state, B::gate(x.into_primitive()))
+                let state = (prep.checkpoint(&x), first);
+                prep.finish(state, B::gate(x.into_primitive(), first))
             }
-            OpsKind::UnTracked(prep) => prep.finish(B::gate(x.into_primitive())),
+            OpsKind::UnTracked(prep) => prep.finish(B::gate(x.into_primitive(), first)),
+        }
+    }
+
+    fn elu(x: FloatTensor<Self>, both: bool) -> FloatTensor<Self> {
+        match Elu.prepare::<C>([x.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(mut prep) => {
+                let state = (prep.checkpoint(&x), both);
+                prep.finish(state, B::elu(x.into_primitive(), both))
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::elu(x.into_primitive(), both)),
         }
     }
 
@@ -382,6 +431,18 @@ impl<B: Back, C: CheckpointStrategy> Door for Autodiff<B, C> {
                 prep.finish(state, B::bernoulli(logits, x))
             }
             OpsKind::UnTracked(prep) => prep.finish(B::bernoulli(logits, x)),
+        }
+    }
+
+    fn cross_entropy(logits: FloatTensor<Self>, targets: FloatTensor<Self>) -> FloatTensor<Self> {
+        let nodes = [logits.node()];
+        let (logits, targets) = (logits.into_primitive(), targets.into_primitive());
+        match CrossEntropy.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let state = [logits.clone(), targets.clone()];
+                prep.finish(state, B::cross_entropy(logits, targets))
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::cross_entropy(logits, targets)),
         }
     }
 }

@@ -17,17 +17,17 @@ use vermeer_kernels::{
 
 use crate::numbers::Numbers;
 
-fn tensor<const D: usize>(random: &mut Numbers, shape: [usize; D]) -> Tensor<D> {
+pub(crate) fn tensor<const D: usize>(random: &mut Numbers, shape: [usize; D]) -> Tensor<D> {
     constant(random, shape).require_grad()
 }
 
-fn constant<const D: usize>(random: &mut Numbers, shape: [usize; D]) -> Tensor<D> {
+pub(crate) fn constant<const D: usize>(random: &mut Numbers, shape: [usize; D]) -> Tensor<D> {
     let values = random.signed(shape.iter().product());
     Tensor::from_data(TensorData::new(values, shape), &Device::flex().autodiff())
 }
 
 /// The same numbers with channels last in memory.
-fn channels_last(x: Tensor<4>) -> Tensor<4> {
+pub(crate) fn channels_last(x: Tensor<4>) -> Tensor<4> {
     let x = x.permute([0, 2, 3, 1]).mul_scalar(1.0);
     let [n, h, w, c] = x.dims();
     x.reshape([n, h, w * c])
@@ -35,16 +35,16 @@ fn channels_last(x: Tensor<4>) -> Tensor<4> {
         .permute([0, 3, 1, 2])
 }
 
-fn same(a: TensorData, b: TensorData) {
+pub(crate) fn same(a: TensorData, b: TensorData) {
     a.assert_approx_eq::<f32>(&b, Tolerance::rel_abs(1e-4, 1e-4));
 }
 
 /// The gradient of Σ y · factor, ours and theirs.
-fn gradients(ours: Tensor<4>, theirs: Tensor<4>, factor: &Tensor<4>) -> [Gradients; 2] {
+pub(crate) fn gradients(ours: Tensor<4>, theirs: Tensor<4>, factor: &Tensor<4>) -> [Gradients; 2] {
     [ours, theirs].map(|y| y.mul(factor.clone()).sum().backward())
 }
 
-fn same_gradient<const D: usize>([ours, theirs]: &[Gradients; 2], of: &Tensor<D>) {
+pub(crate) fn same_gradient<const D: usize>([ours, theirs]: &[Gradients; 2], of: &Tensor<D>) {
     let gradient = |of_all| of.grad(of_all).expect("a gradient").into_data();
     same(gradient(ours), gradient(theirs));
 }

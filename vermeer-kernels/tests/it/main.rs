@@ -1,5 +1,6 @@
 //! Tests of the kernels as a whole.
 
+mod autoregressive;
 mod conv;
 mod gradients;
 mod naive;

@@ -4,7 +4,7 @@
 use burn::prelude::*;
 use burn::tensor::activation::{log_softmax, sigmoid};
 
-use super::{Autoregressive, Sampling, labels, sample, values};
+use super::{Autoregressive, Sampling, labels, negative_log_likelihood, sample, values};
 use crate::Result;
 use crate::data::HostBatch;
 use crate::loss::likelihood::bernoulli;
@@ -32,8 +32,9 @@ pub(super) fn health<N: Autoregressive>(net: &N, batch: &HostBatch, draw: &Draw)
     let count = batch.batch.min(IMAGES);
     let x = values(net, batch, draw).narrow(0, 0, count);
     let told = known.as_ref().map(|labels| &labels[..count]);
-    let nats = mean(net.negative_log_likelihood(x.clone(), told));
-    let entropy = mean(entropy(net.outputs(x, told)));
+    let outputs = net.outputs(x.clone(), told);
+    let nats = mean(negative_log_likelihood(outputs.clone(), x));
+    let entropy = mean(entropy(outputs));
 
     let count = batch.batch.min(SAMPLES);
     let told = known.as_ref().map(|labels| &labels[..count]);

@@ -4,9 +4,11 @@ use burn::prelude::*;
 use rayon::prelude::*;
 use vermeer_image::{ImageBatch, Range};
 
+use super::sample::not_finite;
 use super::{Autoregressive, Known, Sampling, quantise, sample, shown, total_probability};
-use crate::nn::host;
+use crate::nn::{host, load};
 use crate::registry::DataSpec;
+use crate::run::TensorMap;
 use crate::task::{
     Answer, BLOCK, Conditions, Likelihood, Pipeline, Progress, Request, SampleOptions, Task,
     of_shape, unsupported,
@@ -31,6 +33,16 @@ impl<N: Autoregressive> AutoregressivePipeline<N> {
     /// A pipeline of a network without gradients on `device`.
     pub fn new(net: N, spec: DataSpec, device: Device) -> Self {
         Self { net, spec, device }
+    }
+
+    /// The pipeline of `net` on `device` with the parameters of a run.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when the parameters are not those of the network.
+    pub fn load(net: N, parameters: &TensorMap, device: &Device) -> Result<Self> {
+        let spec = net.spec().clone();
+        let net = load(net, parameters, "model.safetensors".as_ref())?;
+        Ok(Self::new(net.valid(), spec, device.clone()))
     }
 
     /// What the options say of temperature and classes; without a class, the images' own are taken
@@ -84,7 +96,7 @@ impl<N: Autoregressive> AutoregressivePipeline<N> {
         let starts: Vec<usize> = (0..numbers.len()).step_by(many).collect();
         let mut values = Vec::with_capacity(numbers.len() * size);
         for together in starts.chunks(threads) {
-            let drawn: Vec<Vec<u16>> = together
+            let drawn: Result<Vec<Vec<u16>>> = together
                 .par_iter()
                 .map(|start| {
                     let rows = *start..(start + many).min(numbers.len());
@@ -101,10 +113,11 @@ impl<N: Autoregressive> AutoregressivePipeline<N> {
                         }),
                     };
                     let mut stepper = net.stepper(rows.len(), labels);
-                    sample(&mut *stepper, &ask).values
+                    let drawn = sample(&mut *stepper, &ask).finite();
+                    drawn.map(|sampled| sampled.values)
                 })
                 .collect();
-            values.extend(drawn.into_iter().flatten());
+            values.extend(drawn?.into_iter().flatten());
             progress(values.len() / size, numbers.len());
         }
         Ok(values)
@@ -234,6 +247,9 @@ impl<N: Autoregressive> Pipeline for AutoregressivePipeline<N> {
             log_p.extend(nats.iter().map(|nats| -f64::from(*nats)));
         }
         log_p.truncate(count);
-        Ok(log_p)
+        match log_p.iter().all(|log_p| log_p.is_finite()) {
+            true => Ok(log_p),
+            false => Err(not_finite()),
+        }
     }
 }

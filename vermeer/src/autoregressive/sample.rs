@@ -6,6 +6,7 @@ use burn::prelude::*;
 use super::{Autoregressive, Position, Stepper, outputs_of, positions};
 use crate::nn::host;
 use crate::random::{Purpose, stream};
+use crate::{Error, Result};
 
 /// What is drawn.
 #[derive(Clone, Copy, Debug)]
@@ -38,11 +39,40 @@ pub struct Known<'a> {
 pub struct Sampled {
     /// Values, `[n, c, h, w]`.
     pub values: Vec<u16>,
-    /// −log p of what was drawn in each image, at a temperature of 1, `[n]`, in nats.
+    /// −log p of what was drawn in each image, at a temperature of 1, `[n]`, in nats; not a number
+    /// where the network's outputs were not finite.
     pub nats: Vec<f64>,
 }
 
+impl Sampled {
+    /// The same images, if they were drawn from finite outputs.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where an output was infinite or not a number.
+    pub fn finite(self) -> Result<Self> {
+        match self.nats.iter().all(|nats| nats.is_finite()) {
+            true => Ok(self),
+            false => Err(not_finite()),
+        }
+    }
+}
+
+/// The error of a network whose outputs are infinite or not numbers.
+pub(super) fn not_finite() -> Error {
+    Error::Failed(
+        "the network's outputs are not finite, so it gives no probabilities: take an earlier checkpoint"
+            .into(),
+    )
+}
+
 impl Sampling<'_> {
+    /// The number in [0, 1) at which the cumulative distribution of a sub-pixel of image `row` is
+    /// inverted: a function of the seed, the `index` of the position and the sample's number.
+    pub fn uniform(&self, row: usize, index: usize) -> f64 {
+        let mut key = stream(self.seed, Purpose::Pixel, index as u64, self.numbers[row]);
+        (key.bits() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
     /// Where a sub-pixel of image `row` stands in `[n, c, h, w]`.
     fn place(&self, row: usize, at: Position) -> usize {
         let [channels, height, width] = self.shape;
@@ -63,6 +93,7 @@ pub fn sample(stepper: &mut dyn Stepper, ask: &Sampling) -> Sampled {
     let n = ask.numbers.len();
     let k = outputs_of(ask.levels);
     let mut outputs = vec![0.0f32; n * k];
+    let mut chooser = Chooser::new(ask.temperature);
     let mut drawn = vec![0u16; n];
     let mut sampled = Sampled {
         values: vec![0; n * ask.shape.iter().product::<usize>()],
@@ -78,11 +109,8 @@ pub fn sample(stepper: &mut dyn Stepper, ask: &Sampling) -> Sampled {
                 Some(value) => value,
                 None => {
                     let logits = &outputs[row * k..(row + 1) * k];
-                    let number = ask.numbers[row];
-                    let key = stream(ask.seed, Purpose::Pixel, index as u64, number).bits();
-                    let uniform = (key >> 11) as f64 / (1u64 << 53) as f64;
-                    let value = choose(logits, ask.temperature, uniform);
-                    sampled.nats[row] -= log_probability(logits, value);
+                    let (value, log_p) = chooser.choose(logits, ask.uniform(row, index));
+                    sampled.nats[row] -= log_p;
                     value
                 }
             };
@@ -142,43 +170,72 @@ impl<N: Autoregressive> Stepper for Whole<'_, N> {
     }
 }
 
-/// The smallest value whose cumulative probability exceeds `uniform`.
-fn choose(logits: &[f32], temperature: f64, uniform: f64) -> u16 {
-    if let [logit] = logits {
-        let zero = 1.0 / (1.0 + (f64::from(*logit) / temperature).exp());
-        return u16::from(uniform >= zero);
-    }
-    let largest = largest(logits);
-    let weight = |logit: &f32| ((f64::from(*logit) - largest) / temperature).exp();
-    let total: f64 = logits.iter().map(weight).sum();
-    let mut left = uniform * total;
-    let mut last = 0;
-    for (value, logit) in logits.iter().enumerate() {
-        let weight = weight(logit);
-        if weight > 0.0 {
-            last = value as u16;
-        }
-        if left < weight {
-            return value as u16;
-        }
-        left -= weight;
-    }
-    last
+/// Draws values from logits.
+struct Chooser {
+    temperature: f64,
+    /// The probabilities of the levels, up to a factor.
+    weights: Vec<f64>,
 }
 
-/// log p of a value, in nats.
-fn log_probability(logits: &[f32], value: u16) -> f64 {
-    if let [logit] = logits {
-        let sign = if value == 1 { -1.0 } else { 1.0 };
-        let away = sign * f64::from(*logit);
-        return -(away.max(0.0) + (-away.abs()).exp().ln_1p());
+impl Chooser {
+    fn new(temperature: f64) -> Self {
+        Self {
+            temperature,
+            weights: vec![],
+        }
     }
-    let largest = largest(logits);
-    let total: f64 = logits
-        .iter()
-        .map(|logit| (f64::from(*logit) - largest).exp())
-        .sum();
-    f64::from(logits[usize::from(value)]) - largest - total.ln()
+
+    /// The smallest value whose cumulative probability exceeds `uniform`, and log p of it at a
+    /// temperature of 1, in nats: not a number where a logit is none or infinitely large.
+    fn choose(&mut self, logits: &[f32], uniform: f64) -> (u16, f64) {
+        let temperature = self.temperature;
+        if let [logit] = logits {
+            let logit = f64::from(*logit);
+            let zero = 1.0 / (1.0 + (logit / temperature).exp());
+            let value = u16::from(uniform >= zero);
+            return (value, log_probability_of_bit(logit, value));
+        }
+        let largest = largest(logits);
+        let weight = |logit: &f32, temperature: f64| -> f64 {
+            ((f64::from(*logit) - largest) / temperature).exp()
+        };
+        self.weights.clear();
+        self.weights
+            .extend(logits.iter().map(|logit| weight(logit, temperature)));
+        let total: f64 = self.weights.iter().sum();
+        let value = self.search(uniform * total);
+        let total: f64 = match temperature == 1.0 {
+            true => total,
+            false => logits.iter().map(|logit| weight(logit, 1.0)).sum(),
+        };
+        let log_p = f64::from(logits[value]) - largest - total.ln();
+        (value as u16, log_p)
+    }
+
+    /// The smallest index up to which the weights sum to more than `left`; the last one that is
+    /// not zero where rounding leaves something over.
+    fn search(&self, mut left: f64) -> usize {
+        let mut last = 0;
+        for (value, weight) in self.weights.iter().enumerate() {
+            if *weight > 0.0 {
+                last = value;
+            }
+            if left < *weight {
+                return value;
+            }
+            left -= weight;
+        }
+        last
+    }
+}
+
+/// log p of a value of two levels, in nats.
+fn log_probability_of_bit(logit: f64, value: u16) -> f64 {
+    if !logit.is_finite() {
+        return f64::NAN;
+    }
+    let away = if value == 1 { -logit } else { logit };
+    -(away.max(0.0) + (-away.abs()).exp().ln_1p())
 }
 
 fn largest(logits: &[f32]) -> f64 {
@@ -192,24 +249,103 @@ fn largest(logits: &[f32]) -> f64 {
 mod tests {
     use super::*;
 
+    /// Gives the same outputs everywhere.
+    struct Constant(Vec<f32>);
+
+    impl Stepper for Constant {
+        fn outputs(&mut self, _: Position, out: &mut [f32]) {
+            for out in out.chunks_exact_mut(self.0.len()) {
+                out.copy_from_slice(&self.0);
+            }
+        }
+
+        fn put(&mut self, _: Position, _: &[u16]) {}
+    }
+
     #[test]
     fn values_follow_the_cumulative_distribution() {
+        let choose = |logits: &[f32], temperature: f64, uniform: f64| {
+            Chooser::new(temperature).choose(logits, uniform)
+        };
         // Probabilities 0.1, 0.2, 0.3, 0.4.
         let logits: Vec<f32> = (1..5).map(|k| (k as f32).ln()).collect();
-        for (uniform, value) in [(0.0, 0), (0.0999, 0), (0.1001, 1), (0.5, 2), (0.9999, 3)] {
-            assert_eq!(choose(&logits, 1.0, uniform), value, "{uniform}");
+        for (uniform, value) in [(0.0, 0u16), (0.0999, 0), (0.1001, 1), (0.5, 2), (0.9999, 3)] {
+            for temperature in [1.0, 1.0 + 1e-9] {
+                let (drawn, log_p) = choose(&logits, temperature, uniform);
+                assert_eq!(drawn, value, "{uniform}");
+                let expected = (0.1 * f64::from(value + 1)).ln();
+                assert!((log_p - expected).abs() < 1e-6, "{log_p}, not {expected}");
+            }
         }
-        let nats = log_probability(&logits, 2);
-        assert!((nats - 0.3f64.ln()).abs() < 1e-7, "{nats}");
         // The logit ln 3 gives 0 a quarter.
         let logit = [3f32.ln()];
-        assert_eq!(choose(&logit, 1.0, 0.2499), 0);
-        assert_eq!(choose(&logit, 1.0, 0.2501), 1);
-        for (value, probability) in [(0, 0.25f64), (1, 0.75)] {
-            assert!((log_probability(&logit, value) - probability.ln()).abs() < 1e-7);
+        for (uniform, value, probability) in [(0.2499, 0u16, 0.25f64), (0.2501, 1, 0.75)] {
+            let (drawn, log_p) = choose(&logit, 1.0, uniform);
+            assert_eq!(drawn, value);
+            assert!((log_p - probability.ln()).abs() < 1e-6, "{log_p}");
         }
-        // A low temperature takes the likeliest value.
-        assert_eq!(choose(&logits, 0.01, 0.0001), 3);
-        assert_eq!(choose(&logit, 0.01, 0.0001), 1);
+        // A low temperature takes the likeliest value, whose probability is told at 1.
+        let (drawn, log_p) = choose(&logits, 0.01, 0.0001);
+        assert_eq!(drawn, 3);
+        assert!((log_p - 0.4f64.ln()).abs() < 1e-6, "{log_p}");
+        assert_eq!(choose(&logit, 0.01, 0.0001).0, 1);
+    }
+
+    /// The same chooser goes from one number of levels to another.
+    #[test]
+    fn many_levels_are_chosen_as_the_definition_says() {
+        let mut random = stream(1, Purpose::Noise, 0, 0);
+        for temperature in [0.5, 1.0, 2.0] {
+            let mut chooser = Chooser::new(temperature);
+            for levels in [4, 256, 16, 256] {
+                let logits: Vec<f32> = (0..levels).map(|_| 3.0 * random.normal()).collect();
+                let weights: Vec<f64> = logits
+                    .iter()
+                    .map(|logit| (f64::from(*logit) / temperature).exp())
+                    .collect();
+                let total: f64 = weights.iter().sum();
+                for _ in 0..50 {
+                    let uniform = f64::from(random.uniform());
+                    let (value, log_p) = chooser.choose(&logits, uniform);
+                    let value = usize::from(value);
+                    let before: f64 = weights[..value].iter().sum::<f64>() / total;
+                    let after = before + weights[value] / total;
+                    assert!(before <= uniform + 1e-12 && uniform < after + 1e-12);
+                    let all: f64 = logits.iter().map(|logit| f64::from(*logit).exp()).sum();
+                    let expected = f64::from(logits[value]) - all.ln();
+                    assert!((log_p - expected).abs() < 1e-9, "{log_p}, not {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn outputs_that_are_not_finite_are_an_error() {
+        let drawn = |outputs: &[f32], temperature: f64| {
+            let ask = Sampling {
+                shape: [1, 2, 2],
+                levels: outputs.len().max(2),
+                seed: 0,
+                numbers: &[0, 1],
+                temperature,
+                known: None,
+            };
+            sample(&mut Constant(outputs.to_vec()), &ask).finite()
+        };
+        for temperature in [1.0, 0.7] {
+            for fine in [&[0.5][..], &[1.0, f32::NEG_INFINITY, -3.0, 80.0][..]] {
+                assert!(drawn(fine, temperature).is_ok(), "{fine:?}");
+            }
+            for broken in [f32::NAN, f32::INFINITY] {
+                for outputs in [
+                    &[broken][..],
+                    &[0.0, broken, 1.0, 2.0][..],
+                    &[broken; 4][..],
+                ] {
+                    let error = drawn(outputs, temperature).unwrap_err().to_string();
+                    assert!(error.contains("earlier checkpoint"), "{error}");
+                }
+            }
+        }
     }
 }

@@ -9,6 +9,7 @@ mod histogram;
 mod nearness;
 mod numbers;
 mod pictures;
+mod runs;
 mod size_curve;
 mod whiskers;
 
@@ -21,6 +22,7 @@ use crate::report::{escape, head, push};
 pub use histogram::Histogram;
 pub use nearness::{NearPair, Nearness, nearness};
 pub use pictures::NeighbourPair;
+pub use runs::{RunsPage, runs_page};
 pub use size_curve::{SizeCurve, size_curve};
 
 /// What the page shows. Parts that are empty are left out.

@@ -22,7 +22,7 @@ use vermeer_image::features::Extractor;
 use vermeer_image::metrics::{Copying, Interval, Presence, SetOptions, metric};
 
 pub use self::likelihood::{BitsPerDim, LikelihoodOptions, bits_per_dim};
-pub use self::one_size::{at_one_size, content};
+pub use self::one_size::{at_one_size, unpadded};
 pub use self::table::{RunCell, RunColumn, RunTable};
 use super::extract::ExtractOptions;
 use super::measure::{Measured, Set, measure};

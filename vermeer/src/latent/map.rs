@@ -8,7 +8,7 @@
 use vermeer_image::metrics::interval::normal_quantile;
 use vermeer_image::{Grid, Image, Pixels};
 
-use super::Space;
+use super::{Kind, Space};
 use crate::task::SampleOptions;
 use crate::{Error, Result};
 
@@ -151,12 +151,13 @@ pub fn stacked(pictures: &[Image]) -> Result<Image> {
 /// normal.
 ///
 /// # Errors
-/// [`Error::Settings`] for latents of another size; those of the model.
+/// [`Error::Settings`] for latents of another size and for other spaces; those of the model.
 pub fn manifold(space: &Space, side: usize, options: &SampleOptions) -> Result<Vec<Image>> {
-    if space.size() != 2 || side == 0 {
+    if space.kind() != Kind::Latents || space.size() != 2 || side == 0 {
         return Err(Error::settings(
             format!(
-                "a grid shows latents of 2 numbers, these have {}",
+                "a grid shows latents z of 2 numbers, these are {} of {}",
+                space.name(),
                 space.size()
             ),
             "train a model with model.latent = 2",

@@ -9,20 +9,30 @@
 //! where f is the embedded feature network and the last term keeps z as long as the latents that
 //! the generator has seen: standard normal ones of d numbers have a mean square near 1. The search
 //! begins at the best of many samples and goes on from several of them at once, since the objective
-//! has more than one minimum; the learning rate falls along half a cosine. Karras et al. (2020,
-//! *Analyzing and Improving the Image Quality of StyleGAN*) project so with LPIPS as f.
+//! has more than one minimum; the learning rate falls along half a cosine.
+//!
+//! Styles w with mean μ and variance σ² are held back only where they go too far:
+//!
+//! ```text
+//! prior · max(0, ‖w − μ‖²/(d σ²) − 1)²
+//! ```
+//!
+//! and their first start is the mean, whose image is the average one, as Karras et al. (2020,
+//! *Analyzing and Improving the Image Quality of StyleGAN*, appendix D) begin; they take LPIPS as f,
+//! and move the noise of the generator too, which is held constant here.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::prelude::*;
 use burn::tensor::TensorData;
+use burn::tensor::activation::relu;
 use vermeer_image::features::WorldNet;
 use vermeer_image::{ImageBatch, Range};
 use vermeer_kernels::bilinear;
 use vermeer_kernels::pool::{Take, Window};
 use vermeer_kernels::pool2d;
 
-use super::Space;
+use super::{Kind, Space, Usual};
 use crate::nn::host;
 use crate::task::{Progress, SampleOptions, of_shape};
 use crate::{Error, Result};
@@ -45,7 +55,7 @@ pub struct ProjectionOptions {
     pub starts: usize,
     /// Weight of the distance of features. Default 0.1.
     pub perceptual: f64,
-    /// Weight of the length of the latent. Default 0.01.
+    /// Weight of the length of the latent, or of a style's way from the mean. Default 0.01.
     pub prior: f64,
 }
 
@@ -93,7 +103,8 @@ impl<'a> Projector<'a> {
     /// For a model that computes on `device`.
     ///
     /// # Errors
-    /// [`Error::Settings`] for options without steps, starts or enough candidates.
+    /// [`Error::Settings`] for a space without samples to begin at, and for options without steps,
+    /// starts or enough candidates.
     pub fn new(space: Space<'a>, device: &Device, options: ProjectionOptions) -> Result<Self> {
         let ProjectionOptions {
             steps,
@@ -103,6 +114,12 @@ impl<'a> Projector<'a> {
             perceptual,
             prior,
         } = options;
+        if space.kind() == Kind::Codes {
+            return Err(Error::settings(
+                "a search begins at samples, and this family has codes of images only",
+                "leave the search out: images are encoded",
+            ));
+        }
         let numbers = [learning_rate, perceptual, prior];
         let sound = numbers.iter().all(|x| x.is_finite() && *x >= 0.0);
         if steps == 0 || starts == 0 || candidates < starts || !sound {
@@ -139,7 +156,8 @@ impl<'a> Projector<'a> {
         let wanted = Wanted { pixels, features };
         let d = self.space.size();
         let ProjectionOptions { steps, starts, .. } = self.options;
-        let mut z = self.starts(&wanted, number, choices, stop)?;
+        let usual = self.space.usual(choices)?;
+        let mut z = self.starts(&wanted, number, choices, &usual, stop)?;
         let (mut first, mut second) = (vec![0.0f64; z.len()], vec![0.0f64; z.len()]);
         for step in 0..steps {
             go_on(stop)?;
@@ -148,15 +166,12 @@ impl<'a> Projector<'a> {
                 .space
                 .tracked_images(latents.clone(), number, choices)?;
             let [mse, features] = self.terms(x, &wanted);
-            let length = latents
-                .clone()
-                .square()
-                .mean_dim(1)
-                .sub_scalar(1.0)
-                .square();
             let loss = mse
                 .add(features.mul_scalar(self.options.perceptual))
-                .add(length.reshape([starts]).mul_scalar(self.options.prior))
+                .add(
+                    self.length(latents.clone(), &usual)
+                        .mul_scalar(self.options.prior),
+                )
                 .sum();
             let mut tape = loss.backward();
             let Some(gradient) = latents.grad_remove(&mut tape) else {
@@ -193,17 +208,36 @@ impl<'a> Projector<'a> {
         }
     }
 
-    /// The latents `[starts, d]` of the candidates whose images are nearest.
+    /// How far rows `[n, d]` are from the lengths that the generator has seen, `[n]`.
+    fn length(&self, rows: Tensor<2>, usual: &Usual) -> Tensor<1> {
+        let n = rows.dims()[0];
+        let variances = usual.deviation.iter().map(|s| f64::from(*s).powi(2));
+        let variance = variances.sum::<f64>() / self.space.size() as f64;
+        let excess = rows
+            .sub(self.tensor(&usual.mean, 1))
+            .square()
+            .mean_dim(1)
+            .div_scalar(variance.max(1e-12))
+            .sub_scalar(1.0)
+            .reshape([n]);
+        match self.space.kind() {
+            Kind::Styles => relu(excess).square(),
+            Kind::Latents | Kind::Codes => excess.square(),
+        }
+    }
+
+    /// The latents `[starts, d]` of the candidates whose images are nearest; of styles the mean
+    /// and, after it, those.
     fn starts(
         &self,
         wanted: &Wanted,
         number: u64,
         choices: &[SampleOptions],
+        usual: &Usual,
         stop: &AtomicBool,
     ) -> Result<Vec<f32>> {
-        let seed = choices.last().map_or(0, |options| options.seed);
         let numbers: Vec<u64> = (0..self.options.candidates as u64).collect();
-        let candidates = self.space.draw(&numbers, seed);
+        let candidates = self.space.draw(&numbers, choices)?;
         let d = self.space.size();
         let mut far = Vec::with_capacity(numbers.len());
         for part in candidates.chunks(BATCH * d) {
@@ -216,10 +250,15 @@ impl<'a> Projector<'a> {
         }
         let mut order: Vec<usize> = (0..far.len()).collect();
         order.sort_by(|a, b| far[*a].total_cmp(&far[*b]));
-        let chosen = order.into_iter().take(self.options.starts);
-        Ok(chosen
-            .flat_map(|row| candidates[row * d..(row + 1) * d].iter().copied())
-            .collect())
+        let mut starts = match self.space.kind() {
+            Kind::Styles => usual.mean.clone(),
+            Kind::Latents | Kind::Codes => Vec::new(),
+        };
+        let left = self.options.starts - starts.len() / d;
+        for row in order.into_iter().take(left) {
+            starts.extend(&candidates[row * d..(row + 1) * d]);
+        }
+        Ok(starts)
     }
 
     fn tensor(&self, z: &[f32], rows: usize) -> Tensor<2> {
@@ -294,146 +333,4 @@ fn adam(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::tests::Linear;
-    use super::*;
-    use crate::optim::AdamConfig;
-    use crate::registry::{FAMILIES, TrainerContext};
-
-    #[test]
-    fn the_latent_of_a_sample_is_found_again() {
-        // Four pixels of two numbers: the image tells the latent.
-        let model = Linear {
-            matrix: vec![0.10, 0.02, -0.05, 0.08, 0.03, 0.04, 0.07, -0.06],
-            size: 2,
-            classes: false,
-        };
-        let space = Space::of(&model).unwrap();
-        let device = Device::flex();
-        let options = ProjectionOptions {
-            steps: 200,
-            candidates: 16,
-            starts: 3,
-            prior: 0.0,
-            ..ProjectionOptions::default()
-        };
-        let truth = [0.8f32, -1.3];
-        let choices = [SampleOptions::default()];
-        let image = space.images(&truth, 0, &choices).unwrap();
-        let projector = Projector::new(space, &device, options).unwrap();
-        let go = AtomicBool::new(false);
-        let mut last = (0, 0);
-        let found = projector
-            .project(&image, 0, &choices, &go, &mut |done, all| {
-                last = (done, all);
-            })
-            .unwrap();
-        assert_eq!(last, (200, 200));
-        for (found, truth) in found.latent.iter().zip(truth) {
-            assert!((found - truth).abs() < 0.02, "{found} {truth}");
-        }
-        assert!(found.mse < 1e-5 && found.features < 1e-3, "{found:?}");
-        let stopped =
-            projector.project(&image, 0, &choices, &AtomicBool::new(true), &mut |_, _| ());
-        assert_eq!(stopped.unwrap_err().exit_code(), 1);
-        for wrong in [
-            ProjectionOptions {
-                steps: 0,
-                ..options
-            },
-            ProjectionOptions {
-                candidates: 2,
-                ..options
-            },
-            ProjectionOptions {
-                prior: f64::NAN,
-                ..options
-            },
-        ] {
-            assert!(Projector::new(space, &device, wrong).is_err());
-        }
-    }
-
-    #[test]
-    fn adam_begins_with_a_step_of_its_rate() {
-        // m / (1 − β₁) = g and v / (1 − β₂) = g², so the step is the rate with the sign of g.
-        let mut z = [1.0f32, 1.0];
-        let (mut m, mut v) = (vec![0.0; 2], vec![0.0; 2]);
-        adam(&mut z, [&mut m, &mut v], &[0.5, -2.0], 0, 0.25);
-        assert!(
-            (z[0] - 0.75).abs() < 1e-6 && (z[1] - 1.25).abs() < 1e-6,
-            "{z:?}"
-        );
-        // By hand: m = 0.1 · 0.9 · 0.5 = 0.045, v = 0.001 · 0.999 · 0.25.
-        adam(&mut z, [&mut m, &mut v], &[0.0, 0.0], 1, 1.0);
-        let step = (0.045 / 0.19) / (0.000_249_75f64 / 0.001_999).sqrt();
-        assert!((f64::from(z[0]) - (0.75 - step)).abs() < 1e-5, "{z:?}");
-    }
-
-    #[test]
-    fn families_that_give_gradients_give_those_of_their_samples() {
-        let choices = SampleOptions::default();
-        let mut tried = Vec::new();
-        for family in FAMILIES {
-            let (table, spec) = family.tiny().unwrap();
-            let context = TrainerContext {
-                spec,
-                seed: 1,
-                device: Device::flex().autodiff(),
-                adam: AdamConfig::default(),
-                average_half_life_images: 0.0,
-            };
-            let trainer = family.trainer(&table, &context).unwrap();
-            let pipeline = trainer.pipeline().unwrap();
-            let Ok(space) = Space::of(&*pipeline) else {
-                continue;
-            };
-            let z = space.draw(&[0, 1, 2], 5);
-            let tensor = |z: &[f32]| {
-                let data = TensorData::new(z.to_vec(), [3, space.size()]);
-                Tensor::<2>::from_data(data, &Device::flex()).autodiff()
-            };
-            let latents = tensor(&z).require_grad();
-            let Ok(x) = space.tracked_images(latents.clone(), 0, std::slice::from_ref(&choices))
-            else {
-                continue;
-            };
-            let id = family.info().id;
-            tried.push(id);
-            let values = host(x.clone().inner());
-            let plain = space.images(&z, 0, std::slice::from_ref(&choices)).unwrap();
-            let plain = host(plain.to_range(Range::Unit).into_tensor());
-            for (a, b) in values.iter().zip(&plain) {
-                assert!((a - b).abs() < 1e-5, "{id}: {a} {b}");
-            }
-            let mut tape = x.square().sum().backward();
-            let gradient = host(latents.grad_remove(&mut tape).unwrap().inner());
-            // Along the gradient the sum changes by its squared length.
-            let length: f64 = gradient.iter().map(|g| f64::from(*g).powi(2)).sum();
-            assert!(length > 0.0, "{id}");
-            // Short enough to cross few of the kinks of leaky units.
-            let step = 1e-3 / length.sqrt();
-            let at = |sign: f64| -> f64 {
-                let moved: Vec<f32> = z
-                    .iter()
-                    .zip(&gradient)
-                    .map(|(z, g)| (f64::from(*z) + sign * step * f64::from(*g)) as f32)
-                    .collect();
-                let x = space
-                    .tracked_images(tensor(&moved), 0, std::slice::from_ref(&choices))
-                    .unwrap();
-                let values = host(x.inner());
-                values.iter().map(|x| f64::from(*x).powi(2)).sum()
-            };
-            let slope = (at(1.0) - at(-1.0)) / (2.0 * step);
-            assert!(
-                (slope / length - 1.0).abs() < 0.02,
-                "{id}: {slope} {length}"
-            );
-        }
-        assert!(
-            tried.contains(&"vae") && tried.contains(&"dcgan"),
-            "{tried:?}"
-        );
-    }
-}
+mod tests;

@@ -67,7 +67,7 @@ impl Sensitivity {
         let pixels: usize = space.shape().iter().product();
         let mut sum = vec![0.0; d * d];
         for (done, number) in samples.iter().enumerate() {
-            let at = space.draw(&[*number], options.seed);
+            let at = space.draw(&[*number], std::slice::from_ref(options))?;
             let mut slopes = Vec::with_capacity(d * pixels);
             for first in (0..d).step_by(BATCH) {
                 if stop.load(Ordering::Relaxed) {

@@ -19,6 +19,11 @@ pub type Ranking = Vec<(usize, f64)>;
 
 /// Numbers by their variance over codes `[n, size]`, with the divisor n.
 pub fn by_variance(codes: &[f32], size: usize) -> Ranking {
+    ranked(variances(codes, size))
+}
+
+/// The variance of each number over rows `[n, size]`, with the divisor n.
+pub(super) fn variances(codes: &[f32], size: usize) -> Vec<f64> {
     let middle = mean(codes, size);
     let share = 1.0 / (codes.len() / size).max(1) as f64;
     let mut variances = vec![0.0; size];
@@ -27,12 +32,12 @@ pub fn by_variance(codes: &[f32], size: usize) -> Ranking {
             *sum += share * (f64::from(*x) - mean).powi(2);
         }
     }
-    ranked(variances)
+    variances
 }
 
-/// Numbers by the mean squared difference of unit pixels between the images where the number is
-/// `-extent` and `extent` and the others are those of `at`. `progress` is called with the images
-/// made and those to make.
+/// Numbers by the mean squared difference of unit pixels between the images where the number has
+/// one and the other of its `ends` and the others are those of `at`. `progress` is called with the
+/// images made and those to make.
 ///
 /// # Errors
 /// Those of the model; [`Error::Failed`] after `stop`.
@@ -41,11 +46,11 @@ pub fn by_change(
     at: &[f32],
     number: u64,
     choices: &[SampleOptions],
-    extent: f32,
+    ends: &[[f32; 2]],
     stop: &AtomicBool,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Ranking> {
-    let size = space.size();
+    let size = space.size().min(ends.len());
     let pixels: usize = space.shape().iter().product();
     let mut changes = Vec::with_capacity(size);
     for first in (0..size).step_by(BATCH / 2) {
@@ -55,7 +60,7 @@ pub fn by_change(
         let part = first..(first + BATCH / 2).min(size);
         let rows: Vec<f32> = part
             .clone()
-            .flat_map(|place| values_of(at, place, &[-extent, extent]))
+            .flat_map(|place| values_of(at, place, &ends[place]))
             .collect();
         let images = space.images(&rows, number, choices)?;
         let values = crate::nn::host(images.into_tensor());
@@ -111,7 +116,7 @@ mod tests {
             &[0.0, 0.0],
             0,
             &[SampleOptions::default()],
-            3.0,
+            &[[-3.0, 3.0]; 2],
             &AtomicBool::new(false),
             &mut |_, _| (),
         )

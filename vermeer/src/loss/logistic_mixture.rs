@@ -14,7 +14,9 @@
 //! ```
 //!
 //! holds exactly and loses no digits anywhere, so no density stands in for narrow bins and the 256
-//! probabilities of a sub-pixel sum to one.
+//! probabilities of a sub-pixel sum to one. Log-scales are kept within bounds: at the lower one a
+//! logistic variable is narrower than a bin, at the upper one so wide that the two outer bins share
+//! it; far beyond that 1 − e^(b − a) would round to zero.
 
 use burn::prelude::*;
 use burn::tensor::activation::{log_sigmoid, log_softmax};
@@ -24,6 +26,9 @@ pub const HALF_BIN: f64 = 1.0 / 255.0;
 
 /// Log-scales below this are taken for this, as in the paper's program.
 pub const LEAST_LOG_SCALE: f64 = -7.0;
+
+/// Log-scales above this are taken for this, so that the width of a bin over the scale is a number.
+pub const MOST_LOG_SCALE: f64 = 20.0;
 
 /// The signed value of a byte.
 pub fn signed(byte: u16) -> f64 {
@@ -69,7 +74,7 @@ impl LogisticMixture {
         Self {
             log_weights: log_softmax(part(0, 1).squeeze_dim::<4>(1), 1),
             means: part(1, channels),
-            log_scales: part(1 + channels, channels).clamp_min(LEAST_LOG_SCALE),
+            log_scales: part(1 + channels, channels).clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE),
             coefficients: (channels == 3).then(|| part(1 + 2 * channels, 3).tanh()),
         }
     }
@@ -242,6 +247,32 @@ mod tests {
     }
 
     #[test]
+    fn log_scales_without_bounds_give_numbers_and_gradients() {
+        let device = Device::flex().autodiff();
+        for asked in [-1e30f32, -90.0, 19.0, 20.0, 30.0, 90.0, 1e30] {
+            let taken = f64::from(asked).clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE);
+            for byte in [0u16, 1, 128, 254, 255] {
+                let leaf = Tensor::<1>::from_floats([0.25, 0.5, asked], &device).require_grad();
+                let mixture = LogisticMixture::new(leaf.clone().reshape([1, 3, 1, 1]), 1);
+                let x = Tensor::<4>::full([1, 1, 1, 1], f32::from(byte), &device);
+                let log_p = mixture.log_probability(x);
+                let ours = f64::from(host(log_p.clone())[0]);
+                let expected = reference(byte, 0.5, taken);
+                assert!(
+                    (ours - expected).abs() < 2e-4 + 1e-6 * expected.abs(),
+                    "{byte}, log-scale {asked}: {ours}, not {expected}"
+                );
+                let gradient = leaf.grad(&log_p.sum().backward()).unwrap();
+                let gradient = host(gradient);
+                assert!(
+                    gradient.iter().all(|value| value.is_finite()),
+                    "{byte}, log-scale {asked}: {gradient:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn two_components_of_a_colour_pixel_are_hand_combined() {
         // Weights 1/4 and 3/4, means and scales of three channels, coefficients by tanh.
         let means = [[-0.5f64, 0.25], [0.125, -0.75], [0.5, 0.0]];
@@ -298,7 +329,7 @@ mod tests {
             }
         }
         // Scales far narrower and far wider than a bin, means inside and outside.
-        for log_scale in [-9.0, -7.0, -4.0, 1.0, 6.0] {
+        for log_scale in [-9.0, -7.0, -4.0, 1.0, 6.0, 20.0, 200.0] {
             for mean in [-3.0, -1.0, -0.003, 0.5, 1.0, 2.0] {
                 let mixture = one_pixel(&[0.0, mean, log_scale], 1);
                 let sum = host(mixture.levels(pixel(&[0.0])).exp().sum_dim(1))[0];

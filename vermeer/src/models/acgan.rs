@@ -184,7 +184,7 @@ impl Family for Acgan {
         id: "acgan",
         title: "Auxiliary classifier GAN",
         paper: "Odena, Olah and Shlens, Conditional Image Synthesis with Auxiliary Classifier GANs, 2017",
-        summary: "images of a class asked for that are typical of it, and a classifier beside them; needs labelled images",
+        summary: "images of a class asked for that are typical of it; needs labelled images",
         sizes: "16×16, 32×32, 64×64 or 128×128 (28×28 with network = \"mnist28\")",
         tasks: &[Task::Generate, Task::Encode, Task::Interpolate],
     };

@@ -29,7 +29,8 @@ use crate::nn::{Init, host, load};
 use crate::registry::{DataSpec, Family, Info, TrainDefaults, TrainerContext};
 use crate::run::TensorMap;
 use crate::task::{
-    Answer, Pipeline, Progress, Request, Task, of_shape, rows_in_blocks, unsupported,
+    Answer, Pipeline, Progress, Request, SampleOptions, Task, of_latents, of_shape, rows_in_blocks,
+    unsupported,
 };
 use crate::train::health::Health;
 use crate::train::{Draw, Objective, Scalars, Solo, images_to_device};
@@ -356,6 +357,23 @@ impl Pipeline for AutoencoderPipeline {
 
     fn shape(&self) -> [usize; 3] {
         self.spec.shape()
+    }
+
+    fn code_dims(&self) -> Option<usize> {
+        Some(self.net.config.latent)
+    }
+
+    fn decode(
+        &self,
+        latents: &[f32],
+        numbers: &[u64],
+        options: &SampleOptions,
+    ) -> Result<ImageBatch> {
+        options.only(Autoencoder::INFO.id, &[])?;
+        let size = [numbers.len(), self.net.config.latent];
+        let codes = of_latents(latents, size, &self.device)?;
+        let x = rows_in_blocks(codes, |code| Ok(self.net.pixels(self.net.decode(code))))?;
+        Ok(ImageBatch::new(x, Range::Unit)?)
     }
 
     fn answer(&self, request: &Request, _progress: Progress) -> Result<Answer> {

@@ -35,7 +35,8 @@ use crate::nn::{Init, load};
 use crate::registry::{DataSpec, Family, Info, TrainDefaults, TrainerContext};
 use crate::run::TensorMap;
 use crate::task::{
-    Answer, Pipeline, Progress, Request, Task, of_shape, rows_in_blocks, unsupported,
+    Answer, Pipeline, Progress, Request, SampleOptions, Task, of_latents, of_shape, rows_in_blocks,
+    unsupported,
 };
 use crate::train::health::{Health, Limit};
 use crate::train::{Draw, Objective, Scalars, Solo, images_to_device};
@@ -292,6 +293,34 @@ impl Pipeline for DaePipeline {
 
     fn shape(&self) -> [usize; 3] {
         self.spec.shape()
+    }
+
+    fn code_dims(&self) -> Option<usize> {
+        match self.net.config.network {
+            DaeNetwork::Conv | DaeNetwork::Mlp => Some(self.net.config.latent),
+            DaeNetwork::Unet => None,
+        }
+    }
+
+    fn decode(
+        &self,
+        latents: &[f32],
+        numbers: &[u64],
+        options: &SampleOptions,
+    ) -> Result<ImageBatch> {
+        options.only(Dae::INFO.id, &[])?;
+        let size = [numbers.len(), self.net.config.latent];
+        let codes = of_latents(latents, size, &self.device)?;
+        let x = rows_in_blocks(codes, |code| {
+            let location = self.net.decode(code).ok_or_else(|| {
+                Error::settings(
+                    "a U-Net makes images of no code",
+                    "choose a run with model.network = \"conv\" or \"mlp\"",
+                )
+            })?;
+            Ok(self.net.pixels(location))
+        })?;
+        Ok(ImageBatch::new(x, Range::Unit)?)
     }
 
     fn answer(&self, request: &Request, _progress: Progress) -> Result<Answer> {

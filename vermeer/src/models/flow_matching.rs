@@ -80,7 +80,7 @@ impl Preset for FlowMatchingPreset {
         id: "flow-matching",
         title: "Flow matching",
         paper: "Lipman, Chen, Ben-Hamu, Nickel and Le, Flow Matching for Generative Modeling, 2023",
-        summary: "straight paths from noise to image: images like those of diffusion in fewer steps, without a likelihood here",
+        summary: "straight paths from noise to image: images like those of diffusion in as many network passes, without a likelihood here",
         sizes: "any height and width divisible by patch · 2^(levels − 1), 4 by default",
         tasks: TASKS,
     };

@@ -30,9 +30,9 @@ use self::masked::{Mask, MaskedConv, pointwise};
 use self::stepper::PixelCnnStepper;
 use super::vae::Binarise;
 use crate::autoregressive::{
-    Autoregressive, AutoregressivePipeline, Stepper, check_pixels, outputs_of,
+    Autoregressive, AutoregressivePipeline, Stepper, check_pixels, class_numbers, outputs_of,
 };
-use crate::nn::{Init, Law, load};
+use crate::nn::{Init, Law};
 use crate::registry::{DataSpec, Family, Info, TrainDefaults, TrainerContext};
 use crate::run::TensorMap;
 use crate::task::{Pipeline, Task};
@@ -181,10 +181,7 @@ impl Autoregressive for PixelCnnNet {
 
     fn outputs(&self, x: Tensor<4>, labels: Option<&[u32]>) -> Tensor<5> {
         let [n, channels, height, width] = x.dims();
-        let labels = labels.map(|labels| {
-            let numbers: Vec<i32> = labels.iter().map(|label| *label as i32).collect();
-            Tensor::<1, Int>::from_data(&numbers[..], &x.device())
-        });
+        let labels = class_numbers(self, labels, n, &x.device());
         let x = x.mul_scalar(self.scale());
         let mut h = self.first.forward(x, Then::default()); // [n, 2 · width, h, w]
         for block in &self.blocks {
@@ -194,8 +191,10 @@ impl Autoregressive for PixelCnnNet {
         let h = pointwise(&self.head, channels, leaky_relu(h, 0.0), relu); // [n, head, h, w]
         let y = pointwise(&self.out, channels, h, Then::default()); // [n, channels · k, h, w]
         let k = outputs_of(self.config.levels);
-        y.reshape([n, channels, k, height, width])
-            .permute([0, 2, 1, 3, 4])
+        // Divided with the channels last, as they lie in memory.
+        y.permute([0, 2, 3, 1])
+            .reshape([n, height, width, channels, k])
+            .permute([0, 4, 3, 1, 2])
     }
 
     fn stepper(&self, n: usize, labels: Option<&[u32]>) -> Box<dyn Stepper> {
@@ -223,7 +222,7 @@ impl Family for PixelCnn {
         learning_rate: 1e-3,
         beta1: 0.9,
         beta2: 0.999,
-        average_half_life_images: 0.0,
+        average_half_life_images: 20_000.0,
     };
 
     fn natural_size(_: &PixelCnnConfig, height: usize, width: usize) -> (usize, usize) {
@@ -256,12 +255,9 @@ impl Family for PixelCnn {
         device: &Device,
     ) -> Result<Box<dyn Pipeline>> {
         let net = config.init(spec, &Init::blank(device));
-        let net = load(net, weights, "model.safetensors".as_ref())?;
-        Ok(Box::new(AutoregressivePipeline::new(
-            net.valid(),
-            spec.clone(),
-            device.clone(),
-        )))
+        Ok(Box::new(AutoregressivePipeline::load(
+            net, weights, device,
+        )?))
     }
 
     fn import(_: &[TensorMap], _: PixelCnnConfig) -> Result<(PixelCnnConfig, DataSpec, TensorMap)> {
@@ -358,10 +354,21 @@ mod tests {
         }
     }
 
+    /// As many features as convolutions need to be filtered where they may.
+    fn wide() -> (PixelCnnConfig, DataSpec) {
+        let (config, spec) = grey(6, 7);
+        let config = PixelCnnConfig {
+            width: 16,
+            head: 16,
+            ..config
+        };
+        (config, spec)
+    }
+
     /// To the bit: without gradients nothing of a later value arrives.
     #[test]
     fn no_output_sees_its_own_value_or_a_later_one() {
-        for (config, spec) in [PixelCnn::tiny(), grey(5, 7)] {
+        for (config, spec) in [PixelCnn::tiny(), grey(5, 7), wide()] {
             let net = net(&config, &spec);
             let (values, labels) = given(&net, 1);
             let [_, height, width] = spec.shape();
@@ -379,7 +386,7 @@ mod tests {
                 let differs = |index: usize| {
                     let outputs = 0..outputs_of(config.levels);
                     let mut places = outputs.map(|k| k * size + place[index]);
-                    places.any(|at| before[at] != after[at])
+                    places.any(|at| before[at].to_bits() != after[at].to_bits())
                 };
                 assert!((0..=changed).all(|index| !differs(index)), "{changed}");
                 let later = (changed + 1..size).any(differs);

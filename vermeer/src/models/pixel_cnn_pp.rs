@@ -26,14 +26,17 @@ mod tests;
 use burn::module::Module;
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
+use vermeer_kernels::elu;
 use vermeer_kernels::nn::Conv2d;
 
 use self::stepper::PixelStepper;
-use self::streams::{ABOVE, Down, Sizes, Up, causal, elu, further, lower, pass, pixelwise, see};
-use crate::autoregressive::{Autoregressive, AutoregressivePipeline, Stepper, check_pixels};
+use self::streams::{ABOVE, Down, Sizes, Up, causal, further, lower, pass, pixelwise};
+use crate::autoregressive::{
+    Autoregressive, AutoregressivePipeline, Stepper, check_pixels, class_numbers,
+};
 use crate::loss::logistic_mixture::{LogisticMixture, parameters_of};
 use crate::models::vae::Binarise;
-use crate::nn::{Init, load};
+use crate::nn::Init;
 use crate::registry::{DataSpec, Family, Info, TrainDefaults, TrainerContext};
 use crate::run::TensorMap;
 use crate::task::Pipeline;
@@ -129,17 +132,14 @@ impl PixelCnnPpNet {
     /// holds bytes as whole numbers, `labels` the class of each image where the network is told it.
     pub fn parameters(&self, x: Tensor<4>, labels: Option<&[u32]>) -> Tensor<4> {
         let [n, _, h, w] = x.dims();
-        let labels = labels.filter(|_| self.conditional).map(|labels| {
-            let labels: Vec<i32> = labels.iter().map(|label| *label as i32).collect();
-            Tensor::<1, Int>::from_ints(&labels[..], &x.device())
-        });
+        let labels = class_numbers(self, labels, n, &x.device());
         // Ones tell the image from the zeros around it.
         let ones = Tensor::ones([n, 1, h, w], &x.device());
         let signed = x.mul_scalar(2.0 / 255.0).sub_scalar(1.0);
         let x = Tensor::cat(vec![signed, ones], 1);
-        let above = lower(see(&self.start_above, x.clone()));
-        let row = lower(see(&self.start_row, x.clone()));
-        let before = row.add(further(see(&self.start_left, x)));
+        let above = lower(self.start_above.forward(x.clone()));
+        let row = lower(self.start_row.forward(x.clone()));
+        let before = row.add(further(self.start_left.forward(x)));
         let features = pass(&self.down, &self.up, [above, before], labels.as_ref());
         self.out.forward(elu(features))
     }
@@ -178,7 +178,6 @@ impl Autoregressive for PixelCnnPpNet {
     }
 
     fn stepper(&self, n: usize, labels: Option<&[u32]>) -> Box<dyn Stepper> {
-        let labels = labels.filter(|_| self.conditional);
         Box::new(PixelStepper::new(self, n, labels))
     }
 }
@@ -203,7 +202,7 @@ impl Family for PixelCnnPp {
         learning_rate: 1e-3,
         beta1: 0.9,
         beta2: 0.999,
-        average_half_life_images: 5000.0,
+        average_half_life_images: 20_000.0,
     };
 
     fn natural_size(config: &PixelCnnPpConfig, height: usize, width: usize) -> (usize, usize) {
@@ -256,12 +255,9 @@ impl Family for PixelCnnPp {
         device: &Device,
     ) -> Result<Box<dyn Pipeline>> {
         let net = config.init(spec, &Init::blank(device));
-        let net = load(net, weights, "model.safetensors".as_ref())?;
-        Ok(Box::new(AutoregressivePipeline::new(
-            net.valid(),
-            spec.clone(),
-            device.clone(),
-        )))
+        Ok(Box::new(AutoregressivePipeline::load(
+            net, weights, device,
+        )?))
     }
 
     /// Knows no published weights: those of the paper normalise their weights and work at a width

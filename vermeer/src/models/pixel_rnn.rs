@@ -10,15 +10,14 @@
 //! |---|---|---|
 //! | `x` | `[n, channels, height, width]` | whole numbers `0..levels` as floats |
 //! | features | `[n, 2·hidden, height, width]` | any |
-//! | state, memory | `[n, hidden, 1, pixels of a line]` | (−1, 1), any |
+//! | gates of the input | `[n, 4 · hidden, height, width]`, GRU 3 | any |
+//! | states | `[n, hidden, height, width]` | (−1, 1) |
 //! | `outputs` | `[n, k, channels, height, width]` | logits; `k = 1` for two levels, else `k = levels` |
 
 mod net;
-mod path;
 mod recurrence;
 mod stepper;
 
-use burn::module::Module;
 use burn::prelude::Device;
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +25,7 @@ pub use net::PixelRnnNet;
 
 use crate::autoregressive::{Autoregressive, AutoregressivePipeline, check_pixels};
 use crate::models::vae::Binarise;
-use crate::nn::{Init, load};
+use crate::nn::Init;
 use crate::registry::{DataSpec, Family, Info, TrainDefaults, TrainerContext};
 use crate::run::TensorMap;
 use crate::task::{Pipeline, Task};
@@ -154,12 +153,9 @@ impl Family for PixelRnn {
         device: &Device,
     ) -> Result<Box<dyn Pipeline>> {
         let net = config.init(spec, &Init::blank(device));
-        let net = load(net, weights, "model.safetensors".as_ref())?;
-        Ok(Box::new(AutoregressivePipeline::new(
-            net.valid(),
-            spec.clone(),
-            device.clone(),
-        )))
+        Ok(Box::new(AutoregressivePipeline::load(
+            net, weights, device,
+        )?))
     }
 
     fn import(_: &[TensorMap], _: PixelRnnConfig) -> Result<(PixelRnnConfig, DataSpec, TensorMap)> {

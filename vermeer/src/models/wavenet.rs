@@ -29,9 +29,9 @@ use self::layer::{Layer, table};
 use self::stepper::WaveNetStepper;
 use super::vae::Binarise;
 use crate::autoregressive::{
-    Autoregressive, AutoregressivePipeline, Stepper, check_pixels, outputs_of,
+    Autoregressive, AutoregressivePipeline, Stepper, check_pixels, class_numbers, outputs_of,
 };
-use crate::nn::{Init, Law, load};
+use crate::nn::{Init, Law};
 use crate::registry::{DataSpec, Family, Info, TrainDefaults, TrainerContext};
 use crate::run::TensorMap;
 use crate::task::{Pipeline, Task};
@@ -182,10 +182,7 @@ impl Autoregressive for WaveNetNet {
 
     fn outputs(&self, x: Tensor<4>, labels: Option<&[u32]>) -> Tensor<5> {
         let [n, channels, height, columns] = x.dims();
-        let labels = labels.map(|labels| {
-            let numbers: Vec<i32> = labels.iter().map(|label| *label as i32).collect();
-            Tensor::<1, Int>::from_data(&numbers[..], &x.device())
-        });
+        let labels = class_numbers(self, labels, n, &x.device());
         let mut h = self.embed(x);
         let mut sum: Option<Tensor<4>> = None;
         for layer in &self.layers {
@@ -197,8 +194,10 @@ impl Autoregressive for WaveNetNet {
         let h = self.head.forward_then(h, Activation::Relu);
         let y = self.out.forward(h); // [n, k, 1, t]
         let k = outputs_of(self.config.levels);
-        y.reshape([n, k, height, columns, channels])
-            .permute([0, 1, 4, 2, 3])
+        // Divided with the channels last, as they lie in memory.
+        y.permute([0, 2, 3, 1])
+            .reshape([n, height, columns, channels, k])
+            .permute([0, 4, 3, 1, 2])
     }
 
     fn stepper(&self, n: usize, labels: Option<&[u32]>) -> Box<dyn Stepper> {
@@ -226,7 +225,7 @@ impl Family for WaveNet {
         learning_rate: 1e-3,
         beta1: 0.9,
         beta2: 0.999,
-        average_half_life_images: 0.0,
+        average_half_life_images: 20_000.0,
     };
 
     fn natural_size(_: &WaveNetConfig, height: usize, width: usize) -> (usize, usize) {
@@ -247,10 +246,19 @@ impl Family for WaveNet {
                 "name one dilation for each layer, each at least 1, such as [1, 2, 4, 8]",
             ));
         }
-        if spec.shape().iter().product::<usize>() < 2 {
+        let size: usize = spec.shape().iter().product();
+        if size < 2 {
             return Err(Error::settings(
                 "images of one sub-pixel leave nothing to predict from",
                 "use larger images",
+            ));
+        }
+        if let Some(dilation) = config.dilations.iter().find(|dilation| **dilation >= size) {
+            return Err(Error::settings(
+                format!(
+                    "model.dilations has {dilation}, which looks back beyond images of {size} sub-pixels"
+                ),
+                "leave out the dilations that reach beyond the image, or use larger images",
             ));
         }
         Ok(())
@@ -268,12 +276,9 @@ impl Family for WaveNet {
         device: &Device,
     ) -> Result<Box<dyn Pipeline>> {
         let net = config.init(spec, &Init::blank(device));
-        let net = load(net, weights, "model.safetensors".as_ref())?;
-        Ok(Box::new(AutoregressivePipeline::new(
-            net.valid(),
-            spec.clone(),
-            device.clone(),
-        )))
+        Ok(Box::new(AutoregressivePipeline::load(
+            net, weights, device,
+        )?))
     }
 
     fn import(_: &[TensorMap], _: WaveNetConfig) -> Result<(WaveNetConfig, DataSpec, TensorMap)> {
@@ -374,10 +379,21 @@ mod tests {
         }
     }
 
-    /// To the bit: without gradients nothing of a later value arrives.
+    /// As many features as convolutions need to be filtered where they may.
+    fn wide() -> (WaveNetConfig, DataSpec) {
+        let (config, spec) = WaveNet::tiny();
+        let config = WaveNetConfig {
+            width: 16,
+            skip: 16,
+            ..config
+        };
+        (config, spec)
+    }
+
+    /// To the bit: nothing of a later value arrives.
     #[test]
     fn no_output_sees_its_own_value_or_a_later_one() {
-        for (config, spec) in [WaveNet::tiny(), colour(4, 3)] {
+        for (config, spec) in [WaveNet::tiny(), colour(4, 3), wide()] {
             let net = net(&config, &spec);
             let (values, labels) = given(&net, 1);
             let [_, height, width] = spec.shape();
@@ -395,7 +411,7 @@ mod tests {
                 let differs = |index: usize| {
                     let outputs = 0..outputs_of(config.levels);
                     let mut places = outputs.map(|k| k * size + place[index]);
-                    places.any(|at| before[at] != after[at])
+                    places.any(|at| before[at].to_bits() != after[at].to_bits())
                 };
                 assert!((0..=changed).all(|index| !differs(index)), "{changed}");
                 let later = (changed + 1..size).any(differs);
@@ -440,7 +456,7 @@ mod tests {
     fn layers_without_a_reach_are_refused() {
         let (config, spec) = WaveNet::tiny();
         WaveNet::check(&config, &spec).unwrap();
-        for dilations in [vec![], vec![1, 0]] {
+        for dilations in [vec![], vec![1, 0], vec![1, 96]] {
             let config = WaveNetConfig {
                 dilations,
                 ..config.clone()

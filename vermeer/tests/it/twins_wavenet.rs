@@ -24,7 +24,7 @@ fn colour() {
     check("wavenet-colour");
 }
 
-/// In training convolutions of this width are filtered.
+/// A wider one, without positions.
 #[test]
 fn wide() {
     check("wavenet-wide");

@@ -199,14 +199,12 @@ pub(super) struct PathArgs {
     /// Where on a path the step is made.
     #[arg(long, value_enum, default_value = "end")]
     pub(super) ppl_ends: PathEnds,
-    /// How to go from one latent vector to another.
-    #[arg(
-        long,
-        value_enum,
-        default_value = "slerp-any",
-        alias = "ppl-z-interp-mode"
-    )]
-    pub(super) ppl_interpolation: PathInterpolation,
+    /// The space of the paths.
+    #[arg(long, value_enum, default_value = "z", alias = "space")]
+    pub(super) ppl_space: PathSpace,
+    /// How to go from one vector to another: slerp-any in z, lerp in w when absent.
+    #[arg(long, value_enum, alias = "ppl-z-interp-mode")]
+    pub(super) ppl_interpolation: Option<PathInterpolation>,
     /// Round images to bytes before they are compared, as torch-fidelity does.
     #[arg(long)]
     pub(super) ppl_bytes: bool,
@@ -227,6 +225,14 @@ pub(super) enum PathEnds {
     End,
     /// Anywhere.
     Full,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum PathSpace {
+    /// Latents.
+    Z,
+    /// Styles, of a family that has them.
+    W,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -290,15 +296,22 @@ impl PathArgs {
 
     pub(super) fn options(&self) -> PathLengthOptions {
         PathLengthOptions {
+            space: match self.ppl_space {
+                PathSpace::Z => "z",
+                PathSpace::W => "w",
+            }
+            .to_owned(),
             epsilon: self.ppl_epsilon,
             ends: match self.ppl_ends {
                 PathEnds::End => Ends::End,
                 PathEnds::Full => Ends::Full,
             },
-            interpolation: match self.ppl_interpolation {
-                PathInterpolation::Lerp => Interpolation::Lerp,
-                PathInterpolation::SlerpUnit => Interpolation::Slerp,
-                PathInterpolation::SlerpAny => Interpolation::SlerpAny,
+            interpolation: match (self.ppl_interpolation, self.ppl_space) {
+                (Some(PathInterpolation::Lerp), _) | (None, PathSpace::W) => Interpolation::Lerp,
+                (Some(PathInterpolation::SlerpUnit), _) => Interpolation::Slerp,
+                (Some(PathInterpolation::SlerpAny), _) | (None, PathSpace::Z) => {
+                    Interpolation::SlerpAny
+                }
             },
             crop: self.ppl_crop,
             quantised: self.ppl_bytes,

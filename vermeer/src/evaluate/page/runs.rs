@@ -56,7 +56,11 @@ pub fn runs_page(page: &RunsPage<'_>) -> Result<String> {
     for (at, row) in page.rows.iter().enumerate() {
         let images = page.sheets.get(at).map(Vec::as_slice).unwrap_or_default();
         about(&mut out, row);
-        pictures::grid(&mut out, &escape(&row.name), images)?;
+        let what = match row.is_run() {
+            true => escape(&row.name),
+            false => "real".to_owned(),
+        };
+        pictures::grid(&mut out, &what, images)?;
     }
     out.push_str("<h2>What each column says</h2>\n");
     for column in &page.table.columns {

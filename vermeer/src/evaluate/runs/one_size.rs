@@ -17,7 +17,7 @@ struct OneSize {
 }
 
 /// The images of `source` as `rule` prepares them. Where `content` is said, only that many rows and
-/// columns in the middle of each image are taken first ([`content`]). They are told to lie at
+/// columns in the middle of each image are taken first ([`unpadded`]). They are told to lie at
 /// `location`, or where they do if that is not said.
 pub fn at_one_size(
     source: Arc<dyn Source>,
@@ -40,7 +40,7 @@ pub fn at_one_size(
 /// Height and width of what is not padding in the samples of a run that prepares images by `own`,
 /// for real images of the height and width `stored`. `None` where nothing was padded, and where
 /// `rule` pads as the run does, so that the margins are compared too.
-pub fn content(own: &Preprocess, rule: &Preprocess, stored: [usize; 2]) -> Option<[usize; 2]> {
+pub fn unpadded(own: &Preprocess, rule: &Preprocess, stored: [usize; 2]) -> Option<[usize; 2]> {
     let whole = [own.height, own.width];
     let alike = whole == [rule.height, rule.width]
         && own.fit == rule.fit
@@ -130,7 +130,7 @@ mod tests {
             ((32, Fit::Pad), (16, Fit::Pad), [64, 32], Some([32, 16])),
             ((32, Fit::Pad), (16, Fit::Pad), [64, 64], None),
         ] {
-            let found = content(&rule(own.0, own.1), &rule(compared.0, compared.1), stored);
+            let found = unpadded(&rule(own.0, own.1), &rule(compared.0, compared.1), stored);
             assert_eq!(found, expected, "{own:?} {compared:?} {stored:?}");
         }
     }

@@ -166,7 +166,7 @@ fn measured(rows: &[RunRow]) -> Vec<RunColumn> {
     let mut names: Vec<(&str, &str)> = Vec::new();
     for value in rows.iter().flat_map(|row| &row.values) {
         if !names.iter().any(|(name, _)| *name == value.name) {
-            names.push((&value.name, &value.metric));
+            names.push((value.name.as_str(), value.metric.as_str()));
         }
     }
     let column = |(name, id): (&str, &str)| {
@@ -305,7 +305,7 @@ fn mark(column: &mut RunColumn, runs: &[bool]) {
         .iter()
         .enumerate()
         .filter(|(row, cell)| {
-            let finite = cell.as_ref().is_some_and(|cell| cell.value.is_finite());
+            let finite = matches!(cell, Some(cell) if cell.value.is_finite());
             finite && runs.get(*row) == Some(&true)
         })
         .map(|(row, _)| row)
@@ -424,7 +424,7 @@ mod tests {
         };
         let real = RunRow {
             name: "real images".to_owned(),
-            values: vec![distance(0.5, 0.1)],
+            values: vec![distance(0.5, 0.25)],
             ..RunRow::default()
         };
         vec![
@@ -474,7 +474,7 @@ mod tests {
         let markdown = table.to_markdown();
         assert!(markdown.starts_with("| run | fd_judge ↓ |"), "{markdown}");
         assert!(markdown.contains("| a | **10.00 ±1.0** | **9 of 10 (1 unsure)** |"));
-        assert!(markdown.contains("| real images | 0.5000 ±0.10 | – |"));
+        assert!(markdown.contains("| real images | 0.5000 ±0.25 | – |"));
         assert!(markdown.contains("1,234,567"));
     }
 

@@ -97,6 +97,14 @@ impl DaeNet {
         }
     }
 
+    /// Locations of the pixels of codes, `[n, channels, height, width]`; `None` for a U-Net.
+    pub fn decode(&self, code: Tensor<2>) -> Option<Tensor<4>> {
+        match &self.network {
+            DaeBody::Codes(net) => Some(net.decoder.forward(code)),
+            DaeBody::Skips(_) => None,
+        }
+    }
+
     /// Locations of the clean pixels of spoiled unit images, `[n, channels, height, width]`.
     pub fn locate(&self, spoiled: Tensor<4>) -> Tensor<4> {
         match &self.network {

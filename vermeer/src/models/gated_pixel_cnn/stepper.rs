@@ -9,7 +9,7 @@ use vermeer_kernels::gate::gate_into;
 
 use super::GatedPixelCnnNet;
 use super::masked::Masked;
-use crate::autoregressive::{Autoregressive, Position, Stepper};
+use crate::autoregressive::{Autoregressive, Position, Stepper, check_labels, class_rows};
 use crate::nn::host;
 
 /// A convolution over finished rows.
@@ -191,6 +191,7 @@ pub(super) struct GatedStepper {
 
 impl GatedStepper {
     pub(super) fn new(net: &GatedPixelCnnNet, n: usize, labels: Option<&[u32]>) -> Self {
+        check_labels(net, labels, n);
         let [channels, height, width] = net.spec().shape();
         let features = net.config.width;
         let first = Above::new(&net.first.vertical);
@@ -198,16 +199,8 @@ impl GatedStepper {
         let inputs = table.map_or(channels, |weight| weight.dims()[1]);
         let steps = net.layers.iter().map(|layer| {
             let vertical = Above::new(&layer.vertical);
-            let classes = match (&layer.classes, labels) {
-                (Some(classes), Some(labels)) => {
-                    let table = host(classes.val());
-                    let rows = labels
-                        .iter()
-                        .map(|label| &table[*label as usize * 2 * features..][..2 * features]);
-                    Some(rows.flatten().copied().collect())
-                }
-                _ => None,
-            };
+            let told = layer.classes.as_ref().zip(labels);
+            let classes = told.map(|(table, labels)| class_rows(table.val(), labels));
             // The bias of the row's own convolution is added with the rows above.
             let mut bias = layer.across.bias();
             for (bias, own) in bias.iter_mut().zip(layer.horizontal.bias()) {

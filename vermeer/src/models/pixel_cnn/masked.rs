@@ -109,10 +109,11 @@ impl MaskedConv {
         }
     }
 
-    /// The whole kernel, `[outputs, inputs, 2 · reach + 1, 2 · reach + 1]`, zero where it is masked.
+    /// The kernel down to the pixel's own row, `[outputs, inputs, reach + 1, 2 · reach + 1]`, zero
+    /// where it is masked.
     fn weight(&self) -> Tensor<4> {
         let above = self.above.val();
-        let [outputs, inputs, reach, columns] = above.dims();
+        let [outputs, inputs, reach, _] = above.dims();
         let device = above.device();
         let centre = match &self.centre {
             None => Tensor::zeros([outputs, inputs, 1, 1], &device),
@@ -123,25 +124,31 @@ impl MaskedConv {
             }
         };
         let right = Tensor::zeros([outputs, inputs, 1, reach], &device);
-        let below = Tensor::zeros([outputs, inputs, reach, columns], &device);
         let row = Tensor::cat(vec![self.left.val(), centre, right], 3);
-        Tensor::cat(vec![above, row, below], 2)
+        Tensor::cat(vec![above, row], 2)
     }
 
     /// `[n, inputs, h, w] → [n, outputs, h, w]`, and what follows.
     ///
-    /// In training the convolution is filtered, which is fastest and lets rounding errors of later
-    /// pixels through. Without gradients it adds up the products of the definition, those with a
-    /// masked weight being zero, and later pixels do not reach a single bit.
+    /// In training a kernel of 3×3 is filled up with zeros and filtered, which is fastest and lets
+    /// rounding errors of later pixels through. Elsewhere the rows below are left out. Without
+    /// gradients the products are those of the definition, those with a masked weight being zero,
+    /// and later pixels do not reach a single bit.
     pub(super) fn forward(&self, x: Tensor<4>, then: Then) -> Tensor<4> {
-        let weight = self.weight();
-        let reach = weight.dims()[2] / 2;
+        let mut weight = self.weight();
+        let [outputs, inputs, rows, columns] = weight.dims();
+        let training = weight.is_autodiff();
+        if training && columns == 3 {
+            let below = Tensor::zeros([outputs, inputs, 1, 3], &weight.device());
+            weight = Tensor::cat(vec![weight, below], 2);
+        }
         let options = ConvOptions {
-            padding: [reach; 2],
-            algorithm: match weight.is_autodiff() {
+            padding: [rows - 1; 2],
+            algorithm: match training {
                 true => Algorithm::Auto,
                 false => Algorithm::Direct,
             },
+            keep_size: true,
             ..ConvOptions::default()
         };
         conv2d_then(x, weight, Some(self.bias.val()), options, then)
@@ -172,7 +179,7 @@ mod tests {
         for (mask, live) in [(Mask::A, 4), (Mask::B, 5)] {
             let conv = MaskedConv::init([1, 1], 1, mask, 1, &init.at("conv"));
             let kernel = host(conv.weight());
-            assert_eq!(kernel.len(), 9);
+            assert_eq!(kernel.len(), 6);
             assert!(kernel[..live].iter().all(|w| *w != 0.0));
             assert!(kernel[live..].iter().all(|w| *w == 0.0));
         }

@@ -8,7 +8,7 @@ use vermeer_kernels::nn::Conv2d;
 
 use super::PixelCnnNet;
 use super::masked::{Mask, MaskedConv, features};
-use crate::autoregressive::{Position, Stepper};
+use crate::autoregressive::{Position, Stepper, check_labels, class_rows, relu};
 use crate::nn::host;
 
 /// The last rows of a layer's features, with zeros to their left and right.
@@ -168,7 +168,7 @@ impl Layer {
 fn rectified(values: &[f32], size: usize, prefix: usize, into: &mut Vec<f32>) {
     into.clear();
     for image in values.chunks_exact(size) {
-        into.extend(image[..prefix].iter().map(|value| value.max(0.0)));
+        into.extend(image[..prefix].iter().map(|value| relu(*value)));
     }
 }
 
@@ -215,22 +215,14 @@ pub(super) struct PixelCnnStepper {
 
 impl PixelCnnStepper {
     pub(super) fn new(net: &PixelCnnNet, n: usize, labels: Option<&[u32]>) -> Self {
+        check_labels(net, labels, n);
         let (channels, columns) = (net.spec.channels, net.spec.width);
         let first = Layer::masked(&net.first, channels);
         let blocks = net.blocks.iter().map(|block| {
             let masked = Layer::masked(&block.masked, channels);
             let expand = Layer::pointwise(&block.expand, channels);
-            let class = match (&block.class, labels) {
-                (Some(table), Some(labels)) => {
-                    let table = host(table.weight.val());
-                    let rows = labels.iter().flat_map(|label| {
-                        let from = *label as usize * masked.outputs;
-                        table[from..from + masked.outputs].iter().copied()
-                    });
-                    Some(rows.collect())
-                }
-                _ => None,
-            };
+            let told = block.class.as_ref().zip(labels);
+            let class = told.map(|(table, labels)| class_rows(table.weight.val(), labels));
             Block {
                 reduce: Layer::pointwise(&block.reduce, channels),
                 class,
@@ -300,7 +292,7 @@ impl PixelCnnStepper {
                 let values = kept.values[from..from + own.len()].iter_mut();
                 values
                     .zip(results)
-                    .for_each(|(kept, new)| *kept = new.max(0.0));
+                    .for_each(|(kept, new)| *kept = relu(*new));
             }
 
             kept.gather(pixel, &masked.taps, masked.parts[group].prefix, inputs);

@@ -7,6 +7,7 @@ use vermeer_kernels::dense::Dense;
 use vermeer_kernels::nn::{Conv2d, ConvTranspose2d};
 
 use super::streams::Gated;
+use crate::autoregressive::{class_rows, dense};
 use crate::nn::host;
 
 /// The numbers of a parameter in rows.
@@ -92,19 +93,10 @@ pub(super) struct Causal {
 
 impl Causal {
     pub(super) fn new(layer: &Conv2d) -> Self {
-        let [outputs, inputs, kh, kw] = layer.weight.dims();
-        let weight = numbers(&layer.weight);
-        let mut matrix = Vec::with_capacity(weight.len());
-        for tap in 0..kh * kw {
-            for input in 0..inputs {
-                let at = |output: usize| weight[(output * inputs + input) * kh * kw + tap];
-                matrix.extend((0..outputs).map(at));
-            }
-        }
-        let bias = layer.bias.as_ref().map(numbers);
+        let [_, _, kh, kw] = layer.weight.dims();
         Self {
             kernel: [kh, kw],
-            dense: Dense::new(&matrix, kh * kw * inputs, outputs, bias.as_deref()),
+            dense: product(layer),
         }
     }
 
@@ -157,12 +149,9 @@ impl Block {
         labels: Option<&[u32]>,
     ) -> Self {
         let [width, doubled, _, _] = layer.first.weight.dims();
-        let skip = layer.skip.as_ref().map(pixelwise);
-        let label = layer.label.as_ref().zip(labels).map(|(table, labels)| {
-            let table = numbers(&table.weight);
-            let row = |label: &u32| &table[*label as usize * doubled..][..doubled];
-            labels.iter().flat_map(row).copied().collect()
-        });
+        let skip = layer.skip.as_ref().map(product);
+        let told = layer.label.as_ref().zip(labels);
+        let label = told.map(|(table, labels)| class_rows(table.weight.val(), labels));
         Self {
             width,
             first: Causal::new(&layer.first),
@@ -211,16 +200,12 @@ impl Block {
     }
 }
 
-/// A convolution of single pixels.
-pub(super) fn pixelwise(layer: &Conv2d) -> Dense {
-    let [outputs, inputs, _, _] = layer.weight.dims();
-    let weight = numbers(&layer.weight);
-    let mut matrix = Vec::with_capacity(weight.len());
-    for input in 0..inputs {
-        matrix.extend((0..outputs).map(|output| weight[output * inputs + input]));
-    }
-    let bias = layer.bias.as_ref().map(numbers);
-    Dense::new(&matrix, inputs, outputs, bias.as_deref())
+/// A convolution as one product of what lies under its taps.
+pub(super) fn product(layer: &Conv2d) -> Dense {
+    dense(
+        layer.weight.val(),
+        layer.bias.as_ref().map(|bias| bias.val()),
+    )
 }
 
 /// A transposed convolution that doubles the size: of each parity of row and column, the columns it

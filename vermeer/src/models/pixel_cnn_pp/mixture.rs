@@ -1,7 +1,9 @@
 //! The mixture of one pixel of one image on the host, channel by channel: the arithmetic of
 //! [`crate::loss::logistic_mixture`] in f64.
 
-use crate::loss::logistic_mixture::{HALF_BIN, LEAST_LOG_SCALE, parameters_of, signed};
+use crate::loss::logistic_mixture::{
+    HALF_BIN, LEAST_LOG_SCALE, MOST_LOG_SCALE, parameters_of, signed,
+};
 
 /// Probabilities below this are computed again by their logarithms.
 const TINY: f64 = 1e-280;
@@ -94,7 +96,7 @@ impl PixelMixture {
             [red, green] => coefficient(1) * red + coefficient(2) * green,
             _ => 0.0,
         };
-        let log_scale = group(self.channels + channel).max(LEAST_LOG_SCALE);
+        let log_scale = group(self.channels + channel).clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE);
         (group(channel) + shift, (-log_scale).exp())
     }
 }

@@ -6,10 +6,10 @@
 use vermeer_kernels::dense::Dense;
 
 use super::PixelCnnPpNet;
-use super::layers::{Block, Causal, Enlarging, Rows, Span, elu, pixelwise};
+use super::layers::{Block, Causal, Enlarging, Rows, Span, elu, product};
 use super::mixture::PixelMixture;
 use super::streams::{Down, Gated, Up};
-use crate::autoregressive::{Position, Stepper};
+use crate::autoregressive::{Position, Stepper, check_labels};
 use crate::loss::logistic_mixture::signed;
 
 /// The step to half the size, and the rows it looks at.
@@ -193,6 +193,7 @@ pub(super) struct PixelStepper {
 impl PixelStepper {
     /// A stepper of `images` images.
     pub(super) fn new(net: &PixelCnnPpNet, images: usize, labels: Option<&[u32]>) -> Self {
+        check_labels(net, labels, images);
         let [channels, _, columns] = net.spec.shape();
         let stream = |sight: Sight| Stream::new(net, sight, columns, images, labels);
         Self {
@@ -206,7 +207,7 @@ impl PixelStepper {
             start_left: Causal::new(&net.start_left),
             above: stream(Sight::Above),
             before: stream(Sight::Before),
-            out: pixelwise(&net.out),
+            out: product(&net.out),
             arrived: None,
             mixtures: vec![],
         }

@@ -4,9 +4,8 @@
 use burn::module::{Module, Param};
 use burn::nn::Embedding;
 use burn::prelude::*;
-use burn::tensor::activation::sigmoid;
 use vermeer_kernels::nn::{Conv2d, ConvTranspose2d};
-use vermeer_kernels::{Algorithm, ConvOptions, add, add_to_pixels, concat, leaky_relu};
+use vermeer_kernels::{Algorithm, ConvOptions, add, add_to_pixels, both_elu, concat, linear_gate};
 
 use crate::nn::Init;
 
@@ -40,8 +39,8 @@ fn parameter<const D: usize>(
 }
 
 /// A convolution whose kernel ends at its pixel: in its row and, if two columns wide, in its
-/// column; three columns lie around it. Its sums are those of the definition, since a faster
-/// algorithm would let rounding errors of later pixels through.
+/// column; three columns lie around it: `[n, c, h, w] → [n, k, h / stride, w / stride]`. Its sums are
+/// those of the definition, since a faster algorithm would let rounding errors of later pixels through.
 pub(super) fn causal(
     place: &Init,
     [inputs, outputs]: [usize; 2],
@@ -57,25 +56,9 @@ pub(super) fn causal(
             stride: [stride; 2],
             padding: [kh - 1, kw / 2],
             algorithm: Algorithm::Direct,
+            keep_size: true,
             ..ConvOptions::default()
         },
-    }
-}
-
-/// A causal convolution: `[n, c, h, w] → [n, k, h / stride, w / stride]`.
-pub(super) fn see(layer: &Conv2d, x: Tensor<4>) -> Tensor<4> {
-    let [_, _, h, w] = x.dims();
-    let [sy, sx] = layer.options.stride;
-    // Zeros are added on all sides; what they add at the bottom and on the right is cut off.
-    let y = layer.forward(x);
-    let [_, _, rows, columns] = y.dims();
-    let y = match rows > h / sy {
-        true => y.narrow(2, 0, h / sy),
-        false => y,
-    };
-    match columns > w / sx {
-        true => y.narrow(3, 0, w / sx),
-        false => y,
     }
 }
 
@@ -106,26 +89,6 @@ pub(super) fn further(x: Tensor<4>) -> Tensor<4> {
         1 => zeros,
         _ => Tensor::cat(vec![zeros, x.narrow(3, 0, w - 1)], 3),
     }
-}
-
-/// elu of a number with positive part p and negative part q, x = p − q: p + e^(−q) − 1.
-fn elu_of(p: Tensor<4>, q: Tensor<4>) -> Tensor<4> {
-    add(p, q.neg().exp().sub_scalar(1.0))
-}
-
-fn positive(x: Tensor<4>) -> Tensor<4> {
-    leaky_relu(x, 0.0)
-}
-
-/// The exponential linear unit: x where positive, else eˣ − 1.
-pub(super) fn elu(x: Tensor<4>) -> Tensor<4> {
-    elu_of(positive(x.clone()), positive(x.neg()))
-}
-
-/// elu of x and of −x: `[n, c, h, w] → [n, 2c, h, w]`.
-fn both_elu(x: Tensor<4>) -> Tensor<4> {
-    let (p, q) = (positive(x.clone()), positive(x.neg()));
-    concat(elu_of(p.clone(), q.clone()), elu_of(q, p))
 }
 
 /// A gated residual block: two causal convolutions behind elu, what another layer saw added
@@ -166,17 +129,15 @@ impl Gated {
         told: Option<Tensor<4>>,
         labels: Option<&Tensor<1, Int>>,
     ) -> Tensor<4> {
-        let [_, width, _, _] = x.dims();
-        let mut y = see(&self.first, both_elu(x.clone()));
+        let mut y = self.first.forward(both_elu(x.clone()));
         if let (Some(layer), Some(told)) = (&self.skip, told) {
             y = add(y, layer.forward(both_elu(told)));
         }
-        let mut y = see(&self.second, both_elu(y)); // [n, 2 · width, h, w]
+        let mut y = self.second.forward(both_elu(y)); // [n, 2 · width, h, w]
         if let (Some(table), Some(labels)) = (&self.label, labels) {
             y = add_to_pixels(y, table.weight.val().select(0, labels.clone()));
         }
-        let gate = sigmoid(y.clone().narrow(1, width, width));
-        add(x, y.narrow(1, 0, width).mul(gate))
+        add(x, linear_gate(y))
     }
 }
 
@@ -275,8 +236,8 @@ pub(super) fn pass(
     let mut seen: Vec<[Tensor<4>; 2]> = vec![];
     for scale in down {
         if let Some(shrink) = &scale.shrink {
-            above = see(&shrink.above, above);
-            before = see(&shrink.before, before);
+            above = shrink.above.forward(above);
+            before = shrink.before.forward(before);
         }
         seen.push([above.clone(), before.clone()]);
         for (to_above, to_before) in scale.above.iter().zip(&scale.before) {

@@ -5,7 +5,7 @@ use crate::autoregressive::{
     Sampling, naive_sample, negative_log_likelihood, positions, sample, stepwise_outputs,
     total_probability,
 };
-use crate::nn::host;
+use crate::nn::{host, load};
 use crate::random::{Purpose, stream};
 
 fn spec([channels, height, width]: [usize; 3], classes: usize) -> DataSpec {
@@ -20,8 +20,13 @@ fn spec([channels, height, width]: [usize; 3], classes: usize) -> DataSpec {
 
 /// A network whose blocks are far from the identity, so that what they do shows.
 fn net(shape: [usize; 3], classes: usize, scales: usize) -> PixelCnnPpNet {
+    net_of(5, shape, classes, scales)
+}
+
+/// The same of another width.
+fn net_of(width: usize, shape: [usize; 3], classes: usize, scales: usize) -> PixelCnnPpNet {
     let config = PixelCnnPpConfig {
-        width: 5,
+        width,
         blocks: 2,
         scales,
         components: 3,
@@ -101,8 +106,9 @@ fn the_mixture_loss_is_the_cross_entropy_of_the_outputs() {
 
 #[test]
 fn outputs_do_not_see_what_comes_later() {
-    for (shape, scales) in [([1, 4, 8], 3), ([3, 4, 4], 2)] {
-        let net = net(shape, 0, scales);
+    // With 16 features convolutions are filtered where they may be.
+    for (width, shape, scales) in [(5, [1, 4, 8], 3), (5, [3, 4, 4], 2), (16, [1, 6, 8], 2)] {
+        let net = net_of(width, shape, 0, scales);
         let [channels, height, width] = shape;
         let x = bytes(1, shape);
         let before = host(net.outputs(tensor(&x, shape), None));

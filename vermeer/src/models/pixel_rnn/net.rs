@@ -7,11 +7,10 @@ use burn::prelude::*;
 use vermeer_kernels::nn::Conv2d;
 use vermeer_kernels::{Activation, ConvOptions, Then, add, add_to_pixels, conv2d, conv2d_then};
 
-use super::path::Sweep;
-use super::recurrence::{Recurrence, drawn, masked, share};
+use super::recurrence::{Recurrence, beside, drawn, masked, share};
 use super::stepper::PixelRnnStepper;
 use super::{PixelRnnCell, PixelRnnConfig};
-use crate::autoregressive::{Autoregressive, Stepper, outputs_of};
+use crate::autoregressive::{Autoregressive, Stepper, class_numbers, outputs_of};
 use crate::models::vae::Binarise;
 use crate::nn::{Init, Law};
 use crate::registry::DataSpec;
@@ -113,72 +112,47 @@ impl PixelRnnNet {
         1.0 / (self.config.levels - 1) as f32
     }
 
-    /// The rows of the first features, each `[n, 2 · hidden, 1, w]`, of values `[n, c, h, w]`.
-    fn rows(&self, x: Tensor<4>, labels: Option<&[u32]>) -> Vec<Tensor<4>> {
-        let [n, c, h, w] = x.dims();
+    /// The first features `[n, 2 · hidden, h, w]` of values `[n, c, h, w]`.
+    fn features(&self, x: Tensor<4>, labels: Option<&[u32]>) -> Tensor<4> {
+        let [n, c, _, w] = x.dims();
         let device = x.device();
         let weight = self.stem_weight();
         let bias = self.stem.bias.as_ref().map(|bias| bias.val());
-        let options = ConvOptions {
-            padding: [0, STEM_COLUMNS / 2],
-            ..ConvOptions::default()
-        };
-        let of_class = match (&self.label, labels) {
-            (Some(table), Some(labels)) => {
-                let labels: Vec<i64> = labels.iter().map(|label| i64::from(*label)).collect();
-                let labels = Tensor::<1, Int>::from_ints(&labels[..], &device);
-                Some(table.weight.val().select(0, labels)) // [n, 2 · hidden]
-            }
-            _ => None,
-        };
         let above = Tensor::<4>::zeros([n, c, STEM_ROWS - 1, w], &device);
-        let x = Tensor::cat(vec![above, x.mul_scalar(self.scale())], 2);
-        let row = |y: usize| {
-            let seen = x.clone().narrow(2, y, STEM_ROWS);
-            let row = conv2d(seen, weight.clone(), bias.clone(), options);
-            match &of_class {
-                Some(of_class) => add_to_pixels(row, of_class.clone()),
-                None => row,
+        let seen = Tensor::cat(vec![above, x.mul_scalar(self.scale())], 2);
+        let options = beside(&weight, STEM_COLUMNS / 2);
+        let y = conv2d(seen, weight, bias, options);
+        match (&self.label, class_numbers(self, labels, n, &device)) {
+            (Some(table), Some(labels)) => {
+                add_to_pixels(y, table.weight.val().select(0, labels)) // [n, 2 · hidden]
             }
-        };
-        (0..h).map(row).collect()
-    }
-
-    /// A layer on rows.
-    fn on_rows(&self, layer: &Layer, rows: Vec<Tensor<4>>) -> Vec<Tensor<4>> {
-        let Some(direction) = layer.directions.first() else {
-            return rows;
-        };
-        let states = direction.rows(&rows);
-        let weight = self.pointwise_weight(&layer.up);
-        let sum = |(row, state): (Tensor<4>, Tensor<4>)| {
-            add(row, self.pointwise(&layer.up, weight.clone(), state))
-        };
-        rows.into_iter().zip(states).map(sum).collect()
-    }
-
-    /// A layer on images, of which each direction makes its sweep.
-    fn on_images(&self, layer: &Layer, sweeps: &[Sweep], x: Tensor<4>) -> Tensor<4> {
-        let states = layer
-            .directions
-            .iter()
-            .zip(sweeps)
-            .map(|(direction, sweep)| {
-                let lines = sweep.cut(x.clone());
-                sweep.join(direction.diagonals(&lines, &sweep.lines))
-            });
-        match states.reduce(add) {
-            Some(states) => {
-                let weight = self.pointwise_weight(&layer.up);
-                add(x, self.pointwise(&layer.up, weight, states))
-            }
-            None => x,
+            _ => y,
         }
     }
 
-    fn pointwise(&self, layer: &Conv2d, weight: Tensor<4>, x: Tensor<4>) -> Tensor<4> {
-        let bias = layer.bias.as_ref().map(|bias| bias.val());
-        conv2d(x, weight, bias, ConvOptions::default())
+    /// A layer on the features `[n, 2 · hidden, h, w]`. States from the right are moved down by a row,
+    /// which leaves the first one zero: what they saw to the right is then known.
+    fn recur(&self, layer: &Layer, x: Tensor<4>) -> Tensor<4> {
+        let [_, _, h, _] = x.dims();
+        let states = layer.directions.iter().enumerate().map(|(i, direction)| {
+            let states = direction.states(x.clone(), i > 0);
+            if i == 0 {
+                return states;
+            }
+            let [n, hidden, _, w] = states.dims();
+            let first = Tensor::<4>::zeros([n, hidden, 1, w], &states.device());
+            Tensor::cat(vec![first, states], 2).narrow(2, 0, h)
+        });
+        let Some(states) = states.reduce(add) else {
+            return x;
+        };
+        let bias = layer.up.bias.as_ref().map(|bias| bias.val());
+        let then = Then {
+            residual: Some(x),
+            ..Then::default()
+        };
+        let weight = self.pointwise_weight(&layer.up);
+        conv2d_then(states, weight, bias, ConvOptions::default(), then)
     }
 
     /// The logits `[n, c · k, h, w]` of the last features; the logits of a colour are neighbours.
@@ -223,21 +197,9 @@ impl Autoregressive for PixelRnnNet {
 
     fn outputs(&self, x: Tensor<4>, labels: Option<&[u32]>) -> Tensor<5> {
         let [n, c, h, w] = x.dims();
-        let mut rows = self.rows(x, labels);
-        let features = match self.config.cell {
-            PixelRnnCell::RowLstm | PixelRnnCell::RowGru => {
-                for layer in &self.layers {
-                    rows = self.on_rows(layer, rows);
-                }
-                Tensor::cat(rows, 2)
-            }
-            PixelRnnCell::DiagonalBilstm => {
-                let sweeps = [Sweep::new(h, w, false), Sweep::new(h, w, true)];
-                let x = Tensor::cat(rows, 2);
-                let layers = self.layers.iter();
-                layers.fold(x, |x, layer| self.on_images(layer, &sweeps, x))
-            }
-        };
+        let x = self.features(x, labels);
+        let layers = self.layers.iter();
+        let features = layers.fold(x, |x, layer| self.recur(layer, x));
         let k = outputs_of(self.config.levels);
         self.logits(features)
             .reshape([n, c, k, h, w])

@@ -1,22 +1,21 @@
-//! A recurrent layer in one direction: its weights, and the states of all lines.
+//! A recurrent layer in one direction: its weights, and the states of an image.
 
 use burn::module::{Module, Param};
 use burn::prelude::*;
 use burn::tensor::TensorData;
 use vermeer_kernels::nn::Conv2d;
-use vermeer_kernels::recurrent::{gru_state, lstm_memory, lstm_state};
-use vermeer_kernels::{Algorithm, ConvOptions, add, concat, conv2d};
+use vermeer_kernels::recurrent::{Path, gru, lstm};
+use vermeer_kernels::{Algorithm, ConvOptions, conv2d};
 
 use super::PixelRnnCell;
-use super::path::Line;
 use crate::nn::Init;
 use crate::random::Stream;
 
-/// A convolution of `weight` along a line with a zero at both ends. In training it may be computed
-/// by a filter, whose rounding lets a trace of what a zero tap hides through; in use it may not.
-fn beside(weight: &Tensor<4>) -> ConvOptions {
+/// A convolution of `weight` with `columns` of zeros on both sides. In training it may be computed by
+/// a filter, whose rounding lets a trace of what a zero tap hides through; in use it may not.
+pub(super) fn beside(weight: &Tensor<4>, columns: usize) -> ConvOptions {
     ConvOptions {
-        padding: [0, 1],
+        padding: [0, columns],
         algorithm: match weight.is_autodiff() {
             true => Algorithm::Auto,
             false => Algorithm::Direct,
@@ -125,105 +124,32 @@ impl Recurrence {
         })
     }
 
-    fn bias(&self) -> Option<Tensor<1>> {
-        self.input.bias.as_ref().map(Param::val)
-    }
-
-    /// The states `[n, hidden, 1, w]` of the rows `[n, 2 · hidden, 1, w]`.
-    pub(super) fn rows(&self, lines: &[Tensor<4>]) -> Vec<Tensor<4>> {
+    /// The states `[n, hidden, h, w]` of the features `[n, 2 · hidden, h, w]`; those of diagonals come
+    /// from the right where `from_right`.
+    pub(super) fn states(&self, x: Tensor<4>, from_right: bool) -> Tensor<4> {
         let weight = self.input_weight();
-        let [k, _, _, _] = weight.dims();
-        let right = Tensor::<4>::zeros([k, 2 * self.hidden, 1, 1], &weight.device());
-        let weight = Tensor::cat(vec![weight, right], 3); // [k, 2 · hidden, 1, 3]
-        match self.cell {
-            PixelRnnCell::RowGru => self.gru_rows(lines, weight),
-            PixelRnnCell::RowLstm | PixelRnnCell::DiagonalBilstm => self.lstm_rows(lines, weight),
-        }
-    }
-
-    /// One convolution gives the gates of a row: of its features and the states above together.
-    fn lstm_rows(&self, lines: &[Tensor<4>], weight: Tensor<4>) -> Vec<Tensor<4>> {
-        let both = Tensor::cat(vec![weight.clone(), self.state.weight.val()], 1);
-        let mut states: Vec<Tensor<4>> = Vec::with_capacity(lines.len());
-        let mut memory: Option<Tensor<4>> = None;
-        for line in lines {
-            let [n, _, _, w] = line.dims();
-            let gates = match states.last() {
-                Some(above) => {
-                    let seen = concat(line.clone(), above.clone()); // [n, 3 · hidden, 1, w]
-                    conv2d(seen, both.clone(), self.bias(), beside(&both))
-                }
-                None => conv2d(line.clone(), weight.clone(), self.bias(), beside(&weight)),
-            };
-            let before = match memory {
-                Some(memory) => memory,
-                None => Tensor::zeros([n, self.hidden, 1, w], &line.device()),
-            };
-            let new = lstm_memory(gates.clone(), before);
-            states.push(lstm_state(gates, new.clone()));
-            memory = Some(new);
-        }
-        states
-    }
-
-    fn gru_rows(&self, lines: &[Tensor<4>], weight: Tensor<4>) -> Vec<Tensor<4>> {
-        let state = self.state.weight.val();
-        let mut states: Vec<Tensor<4>> = Vec::with_capacity(lines.len());
-        for line in lines {
-            let [n, _, _, w] = line.dims();
-            let a = conv2d(line.clone(), weight.clone(), self.bias(), beside(&weight));
-            let (b, before) = match states.last() {
-                Some(above) => {
-                    let b = conv2d(above.clone(), state.clone(), None, beside(&state));
-                    (b, above.clone())
-                }
-                None => (
-                    Tensor::zeros([n, 3 * self.hidden, 1, w], &line.device()),
-                    Tensor::zeros([n, self.hidden, 1, w], &line.device()),
-                ),
-            };
-            states.push(gru_state(a, b, before));
-        }
-        states
-    }
-
-    /// The states `[n, hidden, 1, len]` of the diagonals `[n, 2 · hidden, 1, len]`, which `spans`
-    /// places. A state sees the one above and the one beside, whose memory it goes on with; both
-    /// are on the diagonal before. Outside the image states and memory are zero.
-    pub(super) fn diagonals(&self, lines: &[Tensor<4>], spans: &[Line]) -> Vec<Tensor<4>> {
-        let weight = self.input_weight();
+        let (weight, columns) = match self.cell {
+            PixelRnnCell::RowLstm | PixelRnnCell::RowGru => {
+                let [k, features, _, _] = weight.dims();
+                let right = Tensor::<4>::zeros([k, features, 1, 1], &weight.device());
+                (Tensor::cat(vec![weight, right], 3), 1) // [k, 2 · hidden, 1, 3]
+            }
+            PixelRnnCell::DiagonalBilstm => (weight, 0),
+        };
+        let bias = self.input.bias.as_ref().map(Param::val);
+        let options = beside(&weight, columns);
+        let gates = conv2d(x, weight, bias, options); // [n, gates · hidden, h, w]
         let of_states = self.state.weight.val();
-        let mut states: Vec<Tensor<4>> = Vec::with_capacity(lines.len());
-        let mut before: Option<(Tensor<4>, Line)> = None;
-        for (line, span) in lines.iter().zip(spans) {
-            let [n, _, _, len] = line.dims();
-            let own = conv2d(
-                line.clone(),
-                weight.clone(),
-                self.bias(),
-                ConvOptions::default(),
-            );
-            let (gates, memory) = match (before, states.last()) {
-                (Some((memory, above)), Some(state)) => {
-                    let skip = span.first - above.first;
-                    // Of the rows `above.first..=above.end()`.
-                    let seen = conv2d(state.clone(), of_states.clone(), None, beside(&of_states));
-                    let gates = add(own, seen.narrow(3, skip, len));
-                    let memory = match above.end() < span.end() {
-                        true => {
-                            let outside = Tensor::zeros([n, self.hidden, 1, 1], &memory.device());
-                            Tensor::cat(vec![memory, outside], 3)
-                        }
-                        false => memory,
-                    };
-                    (gates, memory.narrow(3, skip, len))
-                }
-                _ => (own, Tensor::zeros([n, self.hidden, 1, len], &line.device())),
-            };
-            let new = lstm_memory(gates.clone(), memory);
-            states.push(lstm_state(gates, new.clone()));
-            before = Some((new, *span));
+        match self.cell {
+            PixelRnnCell::RowLstm => lstm(gates, of_states, Path::Rows),
+            PixelRnnCell::RowGru => gru(gates, of_states, Path::Rows),
+            PixelRnnCell::DiagonalBilstm => {
+                let path = match from_right {
+                    true => Path::FromRight,
+                    false => Path::FromLeft,
+                };
+                lstm(gates, of_states, path)
+            }
         }
-        states
     }
 }

@@ -7,11 +7,12 @@ use std::ops::Range;
 use burn::prelude::*;
 use vermeer_kernels::dense::Dense;
 use vermeer_kernels::nn::Conv2d;
+use vermeer_kernels::recurrent::{gru_into, lstm_into};
 
 use super::net::{PixelRnnNet, STEM_COLUMNS, STEM_ROWS};
 use super::recurrence::Recurrence;
 use super::{PixelRnnCell, PixelRnnConfig};
-use crate::autoregressive::{Position, Stepper, outputs_of};
+use crate::autoregressive::{Position, Stepper, check_labels, class_rows, outputs_of, relu};
 use crate::nn::host;
 
 /// The tap `tap` of a weight `[k, c, 1, taps]` as a matrix of `c` inputs and `k` outputs.
@@ -136,52 +137,30 @@ impl Direction {
             }
         }
         match self.cell {
-            PixelRnnCell::RowGru => self.gru((y, x), &a, &b),
-            PixelRnnCell::RowLstm => self.lstm((y, x), &b, (1, 0)),
-            PixelRnnCell::DiagonalBilstm => self.lstm((y, x), &b, (0, -1)),
+            PixelRnnCell::RowGru => self.gru((y, x), &mut a, &b),
+            PixelRnnCell::RowLstm => self.lstm((y, x), &mut b, (1, 0)),
+            PixelRnnCell::DiagonalBilstm => self.lstm((y, x), &mut b, (0, -1)),
         }
     }
 
     /// A memory that goes on from the one at the place `from`.
-    fn lstm(&mut self, (y, x): (usize, usize), gates: &[f32], from: (usize, isize)) {
-        let h = self.hidden;
+    fn lstm(&mut self, (y, x): (usize, usize), gates: &mut [f32], from: (usize, isize)) {
         let mut memory = match self.memory.near(y, x, from) {
             Some(before) => before.to_vec(),
             None => vec![0.0; self.memory.size],
         };
-        let state = self.state.at_mut(y, x).chunks_exact_mut(h);
-        let images = gates.chunks_exact(4 * h).zip(memory.chunks_exact_mut(h));
-        for (state, (gates, memory)) in state.zip(images) {
-            for (j, (state, c)) in state.iter_mut().zip(memory).enumerate() {
-                let [input, forget, new, output] = [0, 1, 2, 3].map(|k| gates[k * h + j]);
-                *c = sigmoid(forget) * *c + sigmoid(input) * new.tanh();
-                *state = sigmoid(output) * c.tanh();
-            }
-        }
+        lstm_into(gates, &mut memory, self.state.at_mut(y, x), self.hidden);
         self.memory.at_mut(y, x).copy_from_slice(&memory);
     }
 
-    fn gru(&mut self, (y, x): (usize, usize), a: &[f32], b: &[f32]) {
-        let h = self.hidden;
+    fn gru(&mut self, (y, x): (usize, usize), a: &mut [f32], b: &[f32]) {
         let mut state = match self.state.near(y, x, (1, 0)) {
             Some(before) => before.to_vec(),
             None => vec![0.0; self.state.size],
         };
-        let images = a.chunks_exact(3 * h).zip(b.chunks_exact(3 * h));
-        for (state, (a, b)) in state.chunks_exact_mut(h).zip(images) {
-            for (j, s) in state.iter_mut().enumerate() {
-                let reset = sigmoid(a[j] + b[j]);
-                let update = sigmoid(a[h + j] + b[h + j]);
-                let new = (a[2 * h + j] + reset * b[2 * h + j]).tanh();
-                *s = new + update * (*s - new);
-            }
-        }
+        gru_into(a, b, &mut state, self.hidden);
         self.state.at_mut(y, x).copy_from_slice(&state);
     }
-}
-
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
 }
 
 /// A layer with the features of the row it reads, `[width, n · 2 · hidden]`.
@@ -251,6 +230,7 @@ pub(super) struct PixelRnnStepper {
 impl PixelRnnStepper {
     /// The stepper of `net` for `n` images.
     pub(super) fn new(net: &PixelRnnNet, n: usize, labels: Option<&[u32]>) -> Self {
+        check_labels(net, labels, n);
         let shape = net.spec.shape();
         let [channels, height, width] = shape;
         let PixelRnnConfig { hidden, levels, .. } = net.config;
@@ -266,17 +246,8 @@ impl PixelRnnStepper {
             up: pointwise(net.pointwise_weight(&layer.up), &layer.up),
             row: vec![0.0; width * n * features],
         });
-        let of_class = match (&net.label, labels) {
-            (Some(table), Some(labels)) => {
-                let table = host(table.weight.val());
-                let row = |label: &u32| {
-                    let start = *label as usize * features;
-                    table[start..start + features].to_vec()
-                };
-                Some(labels.iter().flat_map(row).collect())
-            }
-            _ => None,
-        };
+        let told = net.label.as_ref().zip(labels);
+        let of_class = told.map(|(table, labels)| class_rows(table.weight.val(), labels));
         let (mut head, mut last) = (vec![], vec![]);
         for (i, layer) in net.head.iter().enumerate() {
             let weight = net.pointwise_weight(layer);
@@ -365,7 +336,7 @@ impl Stepper for PixelRnnStepper {
         for layer in &self.head {
             let mut y = vec![0.0; x.len() / layer.inputs() * layer.outputs()];
             layer.forward(&x, self.n, &mut y);
-            y.iter_mut().for_each(|v| *v = v.max(0.0));
+            y.iter_mut().for_each(|v| *v = relu(*v));
             x = y;
         }
         self.last[at.channel].forward(&x, self.n, out);

@@ -118,16 +118,42 @@ impl StyleGan2Pipeline {
         self.generator.images(styles, noise).clamp(-1.0, 1.0)
     }
 
-    /// Images of rows of styles, each with the noise of the sample of its number.
-    fn in_rows(&self, styles: Tensor<2>, numbers: &[u64], seed: u64) -> Result<ImageBatch> {
+    /// Truncated styles `[n, style]` of rows of latents, with the class of the samples of these
+    /// numbers.
+    fn mapped_rows(
+        &self,
+        z: Tensor<2>,
+        numbers: &[u64],
+        options: &SampleOptions,
+    ) -> Result<Tensor<2>> {
+        let latent = self.generator.latent();
+        let count = self.generator.classes();
+        let rows = match self.classes(numbers, options)? {
+            Some(classes) => Tensor::cat(vec![z, classes], 1), // [n, latent + classes]
+            None => z,
+        };
+        rows_in_blocks(rows, |rows: Tensor<2>| {
+            let z = rows.clone().narrow(1, 0, latent);
+            let classes = (count > 0).then(|| rows.narrow(1, latent, count));
+            Ok(self.mapped(z, classes, options))
+        })
+    }
+
+    /// Signed images of rows of styles, each with the noise of the sample of its number; not cut.
+    fn free_rows(&self, styles: Tensor<2>, numbers: &[u64], seed: u64) -> Result<Tensor<4>> {
         let style = self.generator.style();
-        let noise = sample_noise(&self.generator, seed, numbers, &self.device);
+        let noise = sample_noise(&self.generator, seed, numbers, &styles.device());
         let size = noise.dims()[1];
         let rows = Tensor::cat(vec![styles, noise], 1);
-        unit(rows_in_blocks(rows, |rows: Tensor<2>| {
+        rows_in_blocks(rows, |rows: Tensor<2>| {
             let styles = rows.clone().narrow(1, 0, style);
-            Ok(self.signed(styles, rows.narrow(1, style, size)))
-        })?)
+            Ok(self.generator.images(styles, rows.narrow(1, style, size)))
+        })
+    }
+
+    /// Images of rows of styles, each with the noise of the sample of its number.
+    fn in_rows(&self, styles: Tensor<2>, numbers: &[u64], seed: u64) -> Result<ImageBatch> {
+        unit(self.free_rows(styles, numbers, seed)?.clamp(-1.0, 1.0))
     }
 
     fn encode(&self, images: &ImageBatch) -> Result<Answer> {
@@ -154,17 +180,7 @@ impl StyleGan2Pipeline {
         let latent = self.generator.latent();
         let z = latents(options.seed, &[from, to], latent);
         let z = of_latents(&z, [2, latent], &self.device)?;
-        let classes = self.classes(&[from, from], options)?;
-        let rows = match classes {
-            Some(classes) => Tensor::cat(vec![z, classes], 1), // [2, latent + classes]
-            None => z,
-        };
-        let count = self.generator.classes();
-        let ends = rows_in_blocks(rows, |rows: Tensor<2>| {
-            let z = rows.clone().narrow(1, 0, latent);
-            let classes = (count > 0).then(|| rows.narrow(1, latent, count));
-            Ok(self.mapped(z, classes, options))
-        })?;
+        let ends = self.mapped_rows(z, &[from, from], options)?;
         let style = self.generator.style();
         let first = ends.clone().narrow(0, 0, 1);
         let way = ends.narrow(0, 1, 1).sub(first.clone());
@@ -230,16 +246,27 @@ impl Pipeline for StyleGan2Pipeline {
         Some(self.generator.style())
     }
 
-    fn styles(&self, numbers: &[u64], options: &SampleOptions) -> Result<Vec<f32>> {
+    fn styles(
+        &self,
+        latents: &[f32],
+        numbers: &[u64],
+        options: &SampleOptions,
+    ) -> Result<Vec<f32>> {
         self.checked(options)?;
-        let styles = in_blocks(numbers, |block| self.of_numbers(block, options))?;
-        Ok(host(styles))
+        let size = [numbers.len(), self.generator.latent()];
+        let z = of_latents(latents, size, &self.device)?;
+        Ok(host(self.mapped_rows(z, numbers, options)?))
     }
 
     fn synthesise(&self, styles: &[f32], numbers: &[u64], seed: u64) -> Result<ImageBatch> {
         let size = [numbers.len(), self.generator.style()];
         let styles = of_latents(styles, size, &self.device)?;
         self.in_rows(styles, numbers, seed)
+    }
+
+    fn styled_image_of(&self, styles: Tensor<2>, numbers: &[u64], seed: u64) -> Result<Tensor<4>> {
+        let x = self.free_rows(styles, numbers, seed)?; // signed
+        Ok(x.add_scalar(1.0).mul_scalar(0.5))
     }
 
     fn latent_dims(&self) -> Option<usize> {
@@ -253,18 +280,9 @@ impl Pipeline for StyleGan2Pipeline {
         options: &SampleOptions,
     ) -> Result<ImageBatch> {
         self.checked(options)?;
-        let latent = self.generator.latent();
-        let z = of_latents(latents, [numbers.len(), latent], &self.device)?;
-        let count = self.generator.classes();
-        let rows = match self.classes(numbers, options)? {
-            Some(classes) => Tensor::cat(vec![z, classes], 1), // [n, latent + classes]
-            None => z,
-        };
-        let styles = rows_in_blocks(rows, |rows: Tensor<2>| {
-            let z = rows.clone().narrow(1, 0, latent);
-            let classes = (count > 0).then(|| rows.narrow(1, latent, count));
-            Ok(self.mapped(z, classes, options))
-        })?;
+        let size = [numbers.len(), self.generator.latent()];
+        let z = of_latents(latents, size, &self.device)?;
+        let styles = self.mapped_rows(z, numbers, options)?;
         self.in_rows(styles, numbers, options.seed)
     }
 }

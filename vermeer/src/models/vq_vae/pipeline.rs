@@ -69,7 +69,7 @@ impl VqVaePipeline {
         let starts: Vec<usize> = (0..numbers.len()).step_by(many).collect();
         let mut maps = BTreeMap::new();
         for together in starts.chunks(threads) {
-            let drawn: Vec<Vec<u16>> = together
+            let drawn: Result<Vec<Vec<u16>>> = together
                 .par_iter()
                 .map(|start| {
                     let rows = *start..(start + many).min(numbers.len());
@@ -83,9 +83,11 @@ impl VqVaePipeline {
                         known: None,
                     };
                     let mut stepper = prior.stepper(rows.len(), labels);
-                    sample(&mut *stepper, &ask).values
+                    let drawn = sample(&mut *stepper, &ask).finite();
+                    drawn.map(|sampled| sampled.values)
                 })
                 .collect();
+            let drawn = drawn?;
             let mut done = 0;
             for (start, values) in together.iter().zip(&drawn) {
                 let own = values.chunks_exact(map.height * map.width);

@@ -4,7 +4,7 @@ use vermeer_kernels::dense::Dense;
 use vermeer_kernels::nn::Linear;
 
 use super::transformer::{Block, EPSILON, HEADS, LayerNorm, TransformerNet};
-use crate::autoregressive::{Autoregressive, Position, Stepper};
+use crate::autoregressive::{Autoregressive, Position, Stepper, check_labels, class_rows};
 use crate::nn::host;
 
 /// Scale and shift of a normalisation.
@@ -165,17 +165,16 @@ pub(super) struct TransformerStepper {
 
 impl TransformerStepper {
     pub(super) fn new(net: &TransformerNet, n: usize, labels: Option<&[u32]>) -> Self {
+        check_labels(net, labels, n);
         let map = net.spec();
         let length = map.height * map.width;
         let positions = host(net.positions.weight.val());
         let width = positions.len() / length;
-        let mut classes = vec![0.0f32; n * width];
-        if let (Some(embedding), Some(labels)) = (&net.classes, labels) {
-            let table = host(embedding.weight.val());
-            for (row, label) in classes.chunks_exact_mut(width).zip(labels) {
-                row.copy_from_slice(&table[*label as usize * width..][..width]);
-            }
-        }
+        let told = net.classes.as_ref().zip(labels);
+        let classes = told.map_or_else(
+            || vec![0.0; n * width],
+            |(table, labels)| class_rows(table.weight.val(), labels),
+        );
         let blocks = net.blocks.iter();
         Self {
             n,

@@ -15,7 +15,7 @@ use vermeer_kernels::nn::Linear;
 
 use super::stepper::TransformerStepper;
 use super::{VqVae, VqVaeConfig};
-use crate::autoregressive::{Autoregressive, Stepper, outputs_of};
+use crate::autoregressive::{Autoregressive, Stepper, class_numbers, outputs_of};
 use crate::models::vae::Binarise;
 use crate::nn::{Init, Law};
 use crate::registry::{DataSpec, Family};
@@ -181,10 +181,8 @@ impl TransformerNet {
             false => none,
         };
         let h = before.add(self.positions.weight.val().reshape([1, length, width]));
-        match (&self.classes, labels) {
+        match (&self.classes, class_numbers(self, labels, n, &device)) {
             (Some(classes), Some(labels)) => {
-                let labels: Vec<i32> = labels.iter().map(|label| *label as i32).collect();
-                let labels = Tensor::<1, Int>::from_data(&labels[..], &device);
                 h.add(classes.forward(labels.reshape([n, 1]))) // [n, 1, width]
             }
             _ => h,

@@ -45,26 +45,18 @@ impl CausalConv {
         }
     }
 
-    /// `[n, inputs, 1, t] → [n, outputs, 1, t]`.
+    /// `[n, inputs, 1, t] → [n, outputs, 1, t]`, with zeros before the first features.
     ///
-    /// A third weight of zero, for what comes after, keeps the length. In training it lets rounding
-    /// errors through where the convolution is filtered; without gradients the products are those
-    /// of the definition, and no bit of what comes after arrives.
+    /// The products are those of the definition: no bit of what comes after arrives.
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let weight = self.weight.val();
-        let [outputs, inputs, _, _] = weight.dims();
-        let after = Tensor::zeros([outputs, inputs, 1, 1], &weight.device());
         let options = ConvOptions {
             padding: [0, self.dilation],
             dilation: [1, self.dilation],
-            algorithm: match weight.is_autodiff() {
-                true => Algorithm::Auto,
-                false => Algorithm::Direct,
-            },
+            algorithm: Algorithm::Direct,
+            keep_size: true,
             ..ConvOptions::default()
         };
-        let weight = Tensor::cat(vec![weight, after], 3);
-        conv2d(x, weight, Some(self.bias.val()), options)
+        conv2d(x, self.weight.val(), Some(self.bias.val()), options)
     }
 }
 

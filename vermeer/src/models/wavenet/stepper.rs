@@ -2,55 +2,26 @@
 //! dilation looks back.
 
 use burn::nn::Embedding;
+use burn::prelude::*;
 use vermeer_kernels::dense::Dense;
 use vermeer_kernels::gate::gate_into;
 use vermeer_kernels::nn::Conv2d;
 
 use super::WaveNetNet;
-use super::layer::CausalConv;
-use crate::autoregressive::{Position, Stepper};
+use crate::autoregressive::{Position, Stepper, check_labels, class_rows, dense, relu};
 use crate::nn::host;
 
-/// The matrix `[inputs, outputs]` and the bias of a 1×1 convolution.
-fn dense(conv: &Conv2d) -> Dense {
-    joined(&[conv])
+/// A 1×1 convolution.
+fn pointwise(conv: &Conv2d) -> Dense {
+    dense(conv.weight.val(), conv.bias.as_ref().map(|bias| bias.val()))
 }
 
 /// 1×1 convolutions of the same features as one matrix, their outputs side by side.
-fn joined(convolutions: &[&Conv2d]) -> Dense {
-    let inputs = convolutions.first().map_or(0, |conv| conv.weight.dims()[1]);
-    let weights: Vec<Vec<f32>> = convolutions
-        .iter()
-        .map(|conv| host(conv.weight.val()))
-        .collect();
-    let mut matrix: Vec<f32> = vec![];
-    for input in 0..inputs {
-        for weight in &weights {
-            matrix.extend(weight.iter().skip(input).step_by(inputs));
-        }
-    }
-    let mut bias: Vec<f32> = vec![];
-    for (conv, weight) in convolutions.iter().zip(&weights) {
-        match &conv.bias {
-            Some(values) => bias.extend(host(values.val())),
-            None => bias.resize(bias.len() + weight.len() / inputs, 0.0),
-        }
-    }
-    Dense::new(&matrix, inputs, bias.len(), Some(&bias[..]))
-}
-
-/// A causal convolution as a matrix: from the features before and those at hand.
-fn causal(conv: &CausalConv) -> Dense {
-    let [outputs, inputs, _, taps] = conv.weight.dims();
-    let (weight, bias) = (host(conv.weight.val()), host(conv.bias.val()));
-    let mut matrix: Vec<f32> = vec![];
-    for tap in 0..taps {
-        for input in 0..inputs {
-            let places = (0..outputs).map(|output| (output * inputs + input) * taps + tap);
-            matrix.extend(places.map(|place| weight[place]));
-        }
-    }
-    Dense::new(&matrix, taps * inputs, outputs, Some(&bias[..]))
+fn joined(first: &Conv2d, second: &Conv2d) -> Dense {
+    let weights = vec![first.weight.val(), second.weight.val()];
+    let biases = first.bias.as_ref().zip(second.bias.as_ref());
+    let bias = biases.map(|(first, second)| Tensor::cat(vec![first.val(), second.val()], 0));
+    dense(Tensor::cat(weights, 0), bias)
 }
 
 /// A table of vectors.
@@ -125,23 +96,18 @@ pub(super) struct WaveNetStepper {
 
 impl WaveNetStepper {
     pub(super) fn new(net: &WaveNetNet, n: usize, labels: Option<&[u32]>) -> Self {
+        check_labels(net, labels, n);
         let (width, skip) = (net.config.width, net.config.skip);
         let layers = net.layers.iter().map(|layer| {
-            let class = match (&layer.class, labels) {
-                (Some(table), Some(labels)) => {
-                    let table = Table::new(table);
-                    let rows = labels.iter().map(|label| table.row(*label as usize));
-                    Some(rows.collect::<Vec<&[f32]>>().concat())
-                }
-                _ => None,
-            };
+            let told = layer.class.as_ref().zip(labels);
+            let class = told.map(|(table, labels)| class_rows(table.weight.val(), labels));
             let dilation = layer.gates.dilation;
             Layer {
-                gates: causal(&layer.gates),
+                gates: dense(layer.gates.weight.val(), Some(layer.gates.bias.val())),
                 class,
                 onward: match &layer.residual {
-                    Some(residual) => joined(&[residual, &layer.skip]),
-                    None => dense(&layer.skip),
+                    Some(residual) => joined(residual, &layer.skip),
+                    None => pointwise(&layer.skip),
                 },
                 is_last: layer.residual.is_none(),
                 past: vec![0.0; dilation * n * width],
@@ -160,8 +126,8 @@ impl WaveNetStepper {
             column: net.column.as_ref().map(Table::new),
             channel: net.channel.as_ref().map(Table::new),
             layers,
-            head: dense(&net.head),
-            out: dense(&net.out),
+            head: pointwise(&net.head),
+            out: pointwise(&net.out),
             before: vec![net.config.levels; n],
             done: None,
             h: vec![0.0; n * width],
@@ -228,7 +194,7 @@ impl WaveNetStepper {
 
 /// max(x, 0) of every number.
 fn rectify(values: &mut [f32]) {
-    values.iter_mut().for_each(|value| *value = value.max(0.0));
+    values.iter_mut().for_each(|value| *value = relu(*value));
 }
 
 impl Stepper for WaveNetStepper {

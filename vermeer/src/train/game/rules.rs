@@ -88,6 +88,12 @@ impl Rules {
                 "it is zero or larger",
             );
         }
+        if self.class_weights[0] == 0.0 && self.class_weights[1] > 0.0 {
+            return wrong(
+                "the generator would learn from a classifier that learns nothing",
+                "give the discriminator's classification loss a weight above zero too",
+            );
+        }
         if self.loss == Adversarial::Wasserstein && !self.spectral_norm && self.clip.is_none() {
             return wrong(
                 "the Wasserstein loss needs a Lipschitz discriminator",
