@@ -171,10 +171,12 @@ mod tests {
             .mul(tensor([n, h, height, width], 1.0, 3))
             .sum();
         let gradients = loss.backward();
+        // Where there is one line, no state is seen and a chain of operations has no gradient.
+        let of_weight = weight.grad(&gradients);
         [
             host(result),
             host(gates.grad(&gradients).expect("gates have a gradient")),
-            host(weight.grad(&gradients).expect("the weight has one")),
+            of_weight.map_or_else(|| vec![0.0; weight.dims().iter().product()], host),
         ]
     }
 

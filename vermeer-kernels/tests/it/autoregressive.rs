@@ -161,22 +161,20 @@ fn gates_and_units_are_those_of_burn() {
     let mut random = Numbers(43);
     let x = tensor(&mut random, [2, 10, 5, 4]);
     let wide = || x.clone().mul_scalar(4.0);
-    let (a, b) = (wide().narrow(1, 0, 5), wide().narrow(1, 5, 5));
-    let open = activation::sigmoid(b);
+    let first = || wide().narrow(1, 0, 5);
+    let open = || activation::sigmoid(wide().narrow(1, 5, 5));
     let unit = |x: Tensor<4>| activation::elu(x, 1.0);
-    let pairs = [
-        (
-            gate(channels_last(wide())),
-            a.clone().tanh().mul(open.clone()),
-        ),
-        (linear_gate(channels_last(wide())), a.mul(open)),
-        (elu(channels_last(wide())), unit(wide())),
-        (
-            both_elu(channels_last(wide())),
-            Tensor::cat(vec![unit(wide()), unit(wide().neg())], 1),
-        ),
-    ];
-    for (ours, theirs) in pairs {
+    // Each pair has a graph of its own, which is taken apart by its gradients.
+    for pair in 0..4 {
+        let (ours, theirs) = match pair {
+            0 => (gate(channels_last(wide())), first().tanh().mul(open())),
+            1 => (linear_gate(channels_last(wide())), first().mul(open())),
+            2 => (elu(channels_last(wide())), unit(wide())),
+            _ => (
+                both_elu(channels_last(wide())),
+                Tensor::cat(vec![unit(wide()), unit(wide().neg())], 1),
+            ),
+        };
         assert_eq!(ours.dims(), theirs.dims());
         same(ours.to_data(), theirs.to_data());
         let factor = constant(&mut random, theirs.dims());

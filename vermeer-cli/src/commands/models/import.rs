@@ -97,7 +97,7 @@ impl Args {
             }));
         }
         terminal.note(&format!(
-            "a {id} of {} tensors, {parameters} values",
+            "{id}: {} tensors, {parameters} values",
             found.weights.len()
         ));
         terminal.result(&run.path().display().to_string())
