@@ -489,7 +489,7 @@ mod tests {
     fn what_cannot_be_probed_is_an_error() {
         let (x, labels) = rows(30, [7, 3, 11], 4.0);
         let options = ProbeOptions::default();
-        let ones = vec![1; 30];
+        let ones = [1; 30];
         for (labels, classes) in [(&labels[..29], 3), (&labels[..], 2), (&ones[..], 3)] {
             assert!(probe((&x, labels), (&x, labels), classes, options).is_err());
         }

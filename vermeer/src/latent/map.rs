@@ -275,7 +275,7 @@ mod tests {
         let points = Points {
             places: &[[-1.0, 0.0], [1.0, 10.0], [0.0, 5.0]],
             labels: Some(&[0, 11, 2]),
-            pictures: &[grey.clone()],
+            pictures: std::slice::from_ref(&grey),
         };
         let map = scatter(&points, 101).unwrap();
         assert_eq!((map.width(), map.height(), map.channels()), (101, 101, 3));
