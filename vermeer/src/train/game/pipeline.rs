@@ -56,7 +56,7 @@ impl<G: Generates, D: Judges> GamePipeline<G, D> {
     /// `discriminator.`.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when the weights do not fit.
+    /// [`crate::Error::Checkpoint`] when the weights do not fit.
     pub fn load(
         info: &'static Info,
         generator: G,
