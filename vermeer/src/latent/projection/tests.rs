@@ -160,8 +160,10 @@ fn families_that_give_gradients_give_those_of_their_samples() {
         // Along the gradient the sum changes by its squared length.
         let length: f64 = gradient.iter().map(|g| f64::from(*g).powi(2)).sum();
         assert!(length > 0.0, "{id}");
-        // Short enough to cross few of the kinks of leaky units.
-        let step = 1e-3 / length.sqrt();
+        // Short enough to cross few of the kinks of leaky units, and long enough for the sum to
+        // change by more than the rounding of pixels: an untrained DCGAN hardly sees its latent.
+        let norm = length.sqrt();
+        let step = (3e-4 / norm).clamp(1e-3, 0.15) / norm;
         let at = |sign: f64| -> f64 {
             let moved: Vec<f32> = z
                 .iter()
@@ -176,7 +178,7 @@ fn families_that_give_gradients_give_those_of_their_samples() {
         };
         let slope = (at(1.0) - at(-1.0)) / (2.0 * step);
         assert!(
-            (slope / length - 1.0).abs() < 0.02,
+            (slope / length - 1.0).abs() < 0.03,
             "{id}: {slope} {length}"
         );
     }
