@@ -121,11 +121,18 @@ impl Outputs {
         })
     }
 
-    /// Leaves what is finished for the same work to go on from.
+    /// Leaves what is finished, if anything is, for the same work to go on from.
     pub(crate) fn suspend(mut self) {
-        if let Hidden::Kept { stays, .. } = &mut self.hidden {
-            *stays = true;
+        if let Hidden::Kept { folder, stays, .. } = &mut self.hidden {
+            // The lock lies there in any case.
+            let held = fs::read_dir(&*folder).map_or(0, Iterator::count);
+            *stays = held > 1;
         }
+    }
+
+    /// Where files lie until they are published.
+    pub(crate) fn hidden(&self) -> &Path {
+        self.hidden.path()
     }
 
     /// The bytes of a file that was finished before, if it was.

@@ -1,5 +1,6 @@
 //! What is written when a run ends: the model card and the report.
 
+use crate::task::Task;
 use crate::curve::{Scale, Series};
 use crate::report::{Chart, Picture, ReportInput, write_report};
 use crate::run::{MetricLine, RunDir, VerdictLine, read_metrics, replace_file, shell_word};
@@ -76,8 +77,15 @@ fn data_facts(plan: &Plan) -> Vec<(String, String)> {
 fn card(plan: &Plan, outcome: &Outcome) -> String {
     let info = plan.family.info();
     let mut text = format!(
-        "---\nlibrary_name: vermeer\npipeline_tag: unconditional-image-generation\nlicense: unknown\ntags: [{}]\n---\n\n# {}\n\n{} ({}).\n\n",
-        info.id, plan.settings.name, info.title, info.paper
+        "---\nlibrary_name: vermeer\n{}license: unknown\ntags: [{}]\n---\n\n# {}\n\n{} ({}).\n\n",
+        match info.tasks.contains(&Task::Generate) {
+            true => "pipeline_tag: unconditional-image-generation\n",
+            false => "",
+        },
+        info.id,
+        plan.settings.name,
+        info.title,
+        info.paper
     );
     for line in ending(outcome) {
         text += &format!("{line}\n");
@@ -86,10 +94,23 @@ fn card(plan: &Plan, outcome: &Outcome) -> String {
     for (name, value) in data_facts(plan) {
         text += &format!("- {name}: {value}\n");
     }
+    let name = shell_word(&outcome.run);
+    let commands: Vec<String> = info
+        .tasks
+        .iter()
+        .map(|task| match task {
+            Task::Generate => format!("vermeer sample {name} -n 16"),
+            Task::Interpolate => format!("vermeer interpolate {name}"),
+            Task::Reconstruct => format!("vermeer reconstruct {name} IMAGES -o again/"),
+            Task::Encode => format!("vermeer encode {name} IMAGES -o codes.npz"),
+            Task::Denoise => format!("vermeer denoise {name} IMAGES -o clean/"),
+            Task::Inpaint => format!("vermeer inpaint {name} IMAGES --keep top -o filled/"),
+        })
+        .collect();
     text += &format!(
-        "\n## Use\n\n```\nvermeer sample {name} -n 16\nvermeer interpolate {name}\n```\n\nEvery setting is in `config.toml`; `report.html` has curves and pictures. \
+        "\n## Use\n\n```\n{}\n```\n\nEvery setting is in `config.toml`; `report.html` has curves and pictures. \
          The licence of the weights is for whoever trained them to state; it depends on the images.\n",
-        name = shell_word(&outcome.run)
+        commands.join("\n")
     );
     text
 }

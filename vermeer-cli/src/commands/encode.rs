@@ -21,7 +21,7 @@ const EXAMPLES: &str = "\
 Examples:
   vermeer encode runs/faces photos/ -o codes.npz            features [n, d], names, labels
   vermeer encode runs/mnist-vae mnist/ --split test -o codes.safetensors
-  vermeer eval probe codes.npz                              how much a classifier reads from them
+  vermeer eval probe train.npz test.npz                     how much a classifier reads from two such files
 
 An autoencoder gives the mean of its code, a GAN what its discriminator sees before it decides, a
 diffusion the noise that its sampler turns into the image.";

@@ -8,7 +8,7 @@ use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 use vermeer::data::{NpzWriter, ZipFile};
 use vermeer::pipeline::Model;
-use vermeer::task::{Request, SampleOptions, Task};
+use vermeer::task::{Likelihood, Request, SampleOptions, Task};
 use vermeer::{Error, Result, sha256_hex};
 use vermeer_image::{Image, Limits, Pixels, encode_png, grid, safe_decode};
 
@@ -58,9 +58,10 @@ pub(crate) struct Args {
     /// Folder for the images; `outputs/sample` in the run when absent.
     #[arg(short, long, alias = "outdir", value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Samples computed at a time.
-    #[arg(long, default_value_t = 64, alias = "batch-size", value_parser = RangedU64ValueParser::<usize>::new().range(1..=65536))]
-    batch: usize,
+    /// Samples computed at a time [default: 8, or 32 of an autoregressive model]; Ctrl-C waits for
+    /// them.
+    #[arg(long, alias = "batch-size", value_parser = RangedU64ValueParser::<usize>::new().range(1..=65536))]
+    batch: Option<usize>,
     /// Replace files that exist.
     #[arg(long)]
     overwrite: bool,
@@ -190,17 +191,27 @@ impl Args {
         outputs: &Outputs,
         terminal: &Terminal,
     ) -> Result<(Vec<Image>, usize)> {
+        let usual = match model.pipeline.likelihood() {
+            Some(Likelihood::Exact) => 32,
+            _ => 8,
+        };
+        let batch = self.batch.unwrap_or(usual);
         let stop = stop::flag()?;
+        let mut said = false;
         let progress = terminal.progress("samples");
         let mut sheet = Vec::new();
         let (mut done, mut fresh) = (0, 0);
         for of_seed in places.chunk_by(|a, b| a.seed == b.seed) {
-            for part in of_seed.chunks(self.batch) {
+            for part in of_seed.chunks(batch) {
                 if stop.load(Ordering::Relaxed) {
-                    return Err(Error::Unfinished(format!(
-                        "stopped after {done} of {} samples",
-                        places.len()
-                    )));
+                    return Err(Error::Unfinished(match self.grid {
+                        true => format!("stopped after {done} of {} samples", places.len()),
+                        false => format!(
+                            "stopped after {done} of {} samples, which are kept in {}",
+                            places.len(),
+                            outputs.hidden().display()
+                        ),
+                    }));
                 }
                 let mut images: Vec<Option<Image>> = Vec::with_capacity(part.len());
                 for place in part {
@@ -230,6 +241,12 @@ impl Args {
                         let mut report = |step: usize, all: usize| {
                             let share = part.len() * step.min(all) / all.max(1);
                             progress.at(done + share, places.len());
+                            if !said && stop.load(Ordering::Relaxed) {
+                                said = true;
+                                terminal.note(
+                                    "stopping after these samples; Ctrl-C again leaves at once",
+                                );
+                            }
                         };
                         let request = Request::Generate {
                             numbers: &missing,

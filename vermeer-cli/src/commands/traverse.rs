@@ -99,6 +99,12 @@ impl Args {
         let run = self.model.run()?;
         let default = || run.path().join("outputs").join("traversal.png");
         let path = self.out.clone().unwrap_or_else(default);
+        if !path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("png")) {
+            return Err(Error::settings(
+                format!("{}: a sheet is a PNG file", path.display()),
+                "use the ending .png",
+            ));
+        }
         let words: Vec<String> = self.input.iter().cloned().collect();
         let inputs = Inputs::open(&words, Split::All, Some(1))?;
         let directions = match self.directions {

@@ -110,10 +110,7 @@ impl Args {
         }
         let (train, test) = self.codes(terminal)?;
         if train.told || test.told {
-            return Err(Error::settings(
-                "the model was told classes or attributes while it encoded, so its codes may repeat them",
-                "probe an unconditional model, or a GAN, whose discriminator is not told",
-            ));
+            return Err(told());
         }
         let (train, test) = self.limited(train, test);
         let labels = |codes: &Codes, name: &str| {
@@ -209,6 +206,9 @@ impl Args {
             .warnings
             .iter()
             .for_each(|warning| terminal.warn(warning));
+        if model.pipeline.told() {
+            return Err(told());
+        }
         let of = |split: Split| {
             let inputs = Inputs::open(std::slice::from_ref(data), split, self.limit)?;
             codes(&model, &inputs, None, &device, terminal)
@@ -228,4 +228,12 @@ impl Args {
         }
         (train, test)
     }
+}
+
+/// Why codes are not probed that were made with labels.
+fn told() -> Error {
+    Error::settings(
+        "the model is told classes or attributes while it encodes, so its codes may repeat them",
+        "probe an unconditional model, or a GAN, whose discriminator is not told",
+    )
 }

@@ -33,7 +33,7 @@ impl Args {
 fn entry(info: &Info) -> String {
     let tasks: Vec<&str> = info.tasks.iter().map(|task| task.name()).collect();
     format!(
-        "{:<12}{}\n{:12}{}\n{:12}sizes: {}; tasks: {}",
+        "{:<16} {}\n{:17}{}\n{:17}sizes: {}; tasks: {}",
         info.id,
         info.title,
         "",

@@ -105,5 +105,5 @@ fn row(run: &RunDir) -> Result<Row> {
 }
 
 fn line([run, family, status, step, best, created]: [&str; 6], width: usize) -> String {
-    format!("{run:<width$}  {family:<10}  {status:<8}  {step:>8}  {best:>12}  {created}")
+    format!("{run:<width$}  {family:<15}  {status:<8}  {step:>8}  {best:>12}  {created}")
 }

@@ -70,10 +70,11 @@ impl DiffusionPipeline {
             options.steps.unwrap_or(self.config.steps),
         )?;
         if options.eta.is_some_and(|eta| eta != 0.0) && grid.sampler != Sampler::Ddim {
-            return Err(Error::settings(
-                "eta belongs to the ddim sampler",
-                "add --sampler ddim, or leave --eta out",
-            ));
+            let remedy = match self.config.framework {
+                Framework::Ddpm => "add --sampler ddim, or leave --eta out",
+                Framework::Flow | Framework::Edm => "leave --eta out",
+            };
+            return Err(Error::settings("eta belongs to the ddim sampler", remedy));
         }
         let clip = grid.clip && self.config.clip;
         Ok(Grid {
