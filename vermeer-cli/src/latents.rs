@@ -212,11 +212,17 @@ impl Coded {
             }
             let part = first..(first + BATCH).min(inputs.len());
             for index in part.clone() {
-                if let Some((label, classes)) = inputs.label(index) {
-                    own.push(label);
-                    if coded.classes.is_empty() {
-                        coded.classes = classes.to_vec();
+                if let Some((label, classes)) = inputs.label(index)
+                    && let Some(name) = classes.get(label as usize)
+                {
+                    // Another set may number the same names otherwise.
+                    for class in classes {
+                        if !coded.classes.contains(class) {
+                            coded.classes.push(class.clone());
+                        }
                     }
+                    let place = coded.classes.iter().position(|class| class == name);
+                    own.extend(place.map(|place| place as u32));
                 }
             }
             let given = inputs.prepare(part, model, class, device)?;

@@ -1,9 +1,9 @@
 //! What is written when a run ends: the model card and the report.
 
-use crate::task::Task;
 use crate::curve::{Scale, Series};
 use crate::report::{Chart, Picture, ReportInput, write_report};
 use crate::run::{MetricLine, RunDir, VerdictLine, read_metrics, replace_file, shell_word};
+use crate::task::Task;
 use crate::train::{Outcome, Plan};
 use crate::{Error, Result};
 

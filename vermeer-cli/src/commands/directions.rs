@@ -14,7 +14,7 @@ use vermeer::task::SampleOptions;
 use vermeer::{Error, Result};
 
 use crate::checkpoint::ModelArgs;
-use crate::choice::class;
+use crate::choice::{class, told_class};
 use crate::inputs::Inputs;
 use crate::latents::Coded;
 use crate::stop;
@@ -163,10 +163,9 @@ impl Args {
                 "leave --data out and add --principal K, or choose a run of a family with an encoder",
             ));
         }
-        let known = &model.usage.spec.classes;
-        let told = self.class.as_deref().map(|word| class(word, known));
+        let told = told_class(self.class.as_deref(), model)?;
         let device = self.model.device()?;
-        let coded = Coded::of(inputs, model, told.transpose()?, 0, &device, terminal)?;
+        let coded = Coded::of(inputs, model, told, 0, &device, terminal)?;
         let data = format!("{} ({})", self.data.join(", "), self.split);
         let about = |method: Method| About {
             space: space.name().to_owned(),

@@ -13,7 +13,7 @@ use vermeer::{Error, Result};
 use vermeer_image::{Filter, Image, encode_png, grid, resize};
 
 use crate::checkpoint::ModelArgs;
-use crate::choice::class;
+use crate::choice::told_class;
 use crate::inputs::Inputs;
 use crate::latents::Coded;
 use crate::outputs::Outputs;
@@ -97,9 +97,7 @@ impl Args {
         let folder = self.out.parent().unwrap_or(std::path::Path::new(""));
         let outputs = Outputs::new(folder, names, self.overwrite)?;
 
-        let known = &model.usage.spec.classes;
-        let told = self.class.as_deref().map(|word| class(word, known));
-        let told = told.transpose()?;
+        let told = told_class(self.class.as_deref(), &model)?;
         let device = self.model.device()?;
         let coded = Coded::of(&inputs, &model, told, self.pictures, &device, terminal)?;
         let (places, shares) = places(&coded)?;

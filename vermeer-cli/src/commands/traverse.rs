@@ -99,7 +99,10 @@ impl Args {
         let run = self.model.run()?;
         let default = || run.path().join("outputs").join("traversal.png");
         let path = self.out.clone().unwrap_or_else(default);
-        if !path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("png")) {
+        if !path
+            .extension()
+            .is_some_and(|ending| ending.eq_ignore_ascii_case("png"))
+        {
             return Err(Error::settings(
                 format!("{}: a sheet is a PNG file", path.display()),
                 "use the ending .png",
@@ -114,6 +117,12 @@ impl Args {
         let outputs = Outputs::one(&path, self.overwrite)?;
         let model = self.model.open(terminal)?;
         let space = Space::of(&*model.pipeline)?;
+        if !self.data.is_empty() && !space.has_codes() {
+            return Err(Error::settings(
+                "the codes of this model are no latents",
+                "leave --data out",
+            ));
+        }
         let device = self.model.device()?;
         let starts = self.start.starts(&inputs, &model, &device, terminal)?;
         let Some(start) = starts.first() else {

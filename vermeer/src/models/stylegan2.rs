@@ -73,8 +73,9 @@ pub struct StyleGan2Config {
     /// The penalty is taken every this many steps, with its weight multiplied accordingly. Default
     /// 16.
     pub r1_every: u64,
-    /// Weight of the path length's deviation from its mean, by finite differences; 0 switches it
-    /// off. Default 2.
+    /// Weight of the path length's deviation from its mean, by finite differences along one unit
+    /// direction in w for all layers: about (numbers of a style) / (layers) times weaker than the
+    /// paper's term of the same weight; 0 switches it off. Default 2.
     pub path_weight: f64,
     /// The path length is taken every this many steps, with its weight multiplied accordingly.
     /// Default 4.

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use vermeer::data::{self, OpenOptions, Preprocess, Source, Split};
+use vermeer::data::{self, OpenOptions, Preprocess, Source, Split, Subset};
 use vermeer::evaluate::at_one_size;
+use vermeer::random::permutation;
 use vermeer::train::Settings;
 use vermeer::{Error, Result};
 
@@ -102,6 +103,13 @@ impl Ground {
             train = learnt;
             heldout = Some(kept).filter(|kept| !kept.is_empty());
         }
+
+        // Folders list images by class, so the first ones would be of few classes.
+        let heldout = heldout.map(|part| -> Arc<dyn Source> {
+            let order = permutation(0, u64::MAX, part.len());
+            let split = part.describe().split;
+            Arc::new(Subset::new(part, order, split))
+        });
 
         let image = train.get(0)?.image;
         let mut rule = first.usage.preprocess.clone();

@@ -29,11 +29,14 @@ pub struct LikelihoodOptions {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BitsPerDim {
     /// How it was computed, such as `dynamic_iwae100`: what was done to the pixels, then the bound.
-    /// Values of one kind of pixels and of equal `dimensions` can be compared.
+    ///
     pub protocol: String,
     /// What was done to the pixels: `dynamic` binarisation, `levels16`, whole `grey` bytes, or
     /// `density` of real numbers.
     pub pixels: String,
+    /// What it is a likelihood of: pixels, how images were brought to the model's size, and whether
+    /// the class or attributes were given. Values of one kind can be compared.
+    pub kind: String,
     /// The mean in bits.
     pub mean: f64,
     /// The interval of the mean over draws of images.
@@ -93,9 +96,17 @@ pub fn bits_per_dim(
         .iter()
         .map(|value| value / (dimensions as f64 * std::f64::consts::LN_2))
         .collect();
+    let rule = &model.usage.preprocess;
+    let conditional = model.usage.model.get("conditional");
+    let told = model.pipeline.told() || conditional.and_then(toml::Value::as_bool).unwrap_or(false);
+    let given = if told { "_given" } else { "" };
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     Ok(Some(BitsPerDim {
-        protocol: format!("{pixels}_{}", likelihood.protocol(draws)),
+        protocol: format!("{pixels}_{}{given}", likelihood.protocol(draws)),
+        kind: format!(
+            "{pixels} {dimensions} of {}x{}x{} {:?}{given}",
+            rule.channels, rule.height, rule.width, rule.fit
+        ),
         mean: mean(&bits),
         interval: of_mean(&bits),
         nats: mean(&nats),

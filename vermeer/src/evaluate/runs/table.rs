@@ -219,13 +219,13 @@ fn likelihood(rows: &[RunRow]) -> RunColumn {
         "The negative log-likelihood of held-out images for each pixel and channel, where the \
          family has one. The word beside the value says what was done to the pixels and how the \
          value was computed: exact, or an upper bound by importance draws (iwae) or by a \
-         diffusion's chain (vlb). Only values of one kind of pixels and one size of images are \
-         compared. A likelihood says little of how samples look.",
+         diffusion's chain (vlb); `given` where the model is told the class or attributes. Only \
+         values of one kind of pixels and one preparation of images are compared. A likelihood says little of how samples look.",
         |row| {
             let found = row.likelihood.as_ref()?;
             Some(RunCell {
                 interval: found.interval,
-                kind: format!("{} {}", found.pixels, found.dimensions),
+                kind: found.kind.clone(),
                 ..RunCell::new(
                     found.mean,
                     format!("{} {}", number(found.mean, 4), found.protocol),
@@ -396,6 +396,7 @@ mod tests {
         BitsPerDim {
             protocol: format!("{pixels}_exact"),
             pixels: pixels.to_owned(),
+            kind: pixels.to_owned(),
             mean,
             interval: None,
             nats: 1.0,

@@ -194,6 +194,17 @@ impl Trainer for VqVaeTrainer {
                 "share of codes used less than a twentieth of an even use; dead codes say nothing: set model.restart, or lower model.codes",
             ),
         ];
+        if !self.prior_learned {
+            signs.push((
+                "prior_waits",
+                1.0,
+                Limit::Above {
+                    watch: 0.5,
+                    bad: 2.0,
+                },
+                "the prior has not begun to learn in this process, so samples may be noise: train past model.prior_after_images, or lower it",
+            ));
+        }
         let scalars = self.evaluate(batch)?;
         let of = |name: &str| scalars.iter().find(|(own, _)| *own == name);
         if let (Some((_, error)), true) = (of("reconstruction"), batch.batch > 1) {
