@@ -28,6 +28,7 @@ use vermeer_kernels::cross_entropy;
 pub use checks::{stepwise_outputs, total_probability};
 pub use classes::{check_labels, class_numbers, class_rows};
 pub use pipeline::AutoregressivePipeline;
+pub(crate) use pipeline::{sample_on_threads, temperature};
 pub use sample::{Known, Sampled, Sampling, naive_sample, sample};
 pub(crate) use weights::relu;
 pub use weights::{dense, taps};

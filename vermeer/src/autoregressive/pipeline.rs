@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use vermeer_image::{ImageBatch, Range};
 
 use super::sample::not_finite;
-use super::{Autoregressive, Known, Sampling, quantise, sample, shown, total_probability};
+use super::{Autoregressive, Known, Sampling, Stepper, quantise, sample, shown, total_probability};
 use crate::nn::{host, load};
 use crate::registry::DataSpec;
 use crate::run::TensorMap;
@@ -17,6 +17,68 @@ use crate::{Error, Result};
 
 /// Images a thread draws side by side, at most.
 const SIDE_BY_SIDE: usize = 16;
+
+/// What the options of a family that draws values one after the other say of the temperature.
+///
+/// # Errors
+/// [`Error::Settings`] for options it does not know, and a temperature that is not above zero.
+pub(crate) fn temperature(family: &str, conditional: bool, options: &SampleOptions) -> Result<f64> {
+    let known: &[&str] = match conditional {
+        true => &["class", "temperature"],
+        false => &["temperature"],
+    };
+    options.only(family, known)?;
+    let temperature = options.temperature.unwrap_or(1.0);
+    match temperature.is_finite() && temperature > 0.0 {
+        true => Ok(f64::from(temperature)),
+        false => Err(Error::settings(
+            format!("a temperature of {temperature}"),
+            "it must be larger than zero; 1 leaves the distributions as they are",
+        )),
+    }
+}
+
+/// The values of samples, `[n, c, h, w]`, drawn on all threads, each with a stepper of its own
+/// that is told the labels of its samples.
+///
+/// # Errors
+/// [`Error::Failed`] where outputs are not finite.
+pub(crate) fn sample_on_threads(
+    stepper: impl Fn(usize, Option<&[u32]>) -> Box<dyn Stepper> + Sync,
+    ask: &Sampling,
+    labels: Option<&[u32]>,
+    progress: Progress,
+) -> Result<Vec<u16>> {
+    let [channels, height, width] = ask.shape;
+    let (pixels, size) = (height * width, channels * height * width);
+    let count = ask.numbers.len();
+    let threads = rayon::current_num_threads();
+    let many = count.div_ceil(threads).clamp(1, SIDE_BY_SIDE);
+    let starts: Vec<usize> = (0..count).step_by(many).collect();
+    let mut values = Vec::with_capacity(count * size);
+    for together in starts.chunks(threads) {
+        let drawn: Result<Vec<Vec<u16>>> = together
+            .par_iter()
+            .map(|start| {
+                let rows = *start..(start + many).min(count);
+                let ask = Sampling {
+                    numbers: &ask.numbers[rows.clone()],
+                    known: ask.known.map(|known| Known {
+                        values: &known.values[rows.start * size..rows.end * size],
+                        mask: &known.mask[rows.start * pixels..rows.end * pixels],
+                    }),
+                    ..*ask
+                };
+                let labels = labels.map(|labels| &labels[rows.clone()]);
+                let drawn = sample(&mut *stepper(rows.len(), labels), &ask).finite();
+                drawn.map(|sampled| sampled.values)
+            })
+            .collect();
+        values.extend(drawn?.into_iter().flatten());
+        progress(values.len() / size, count);
+    }
+    Ok(values)
+}
 
 /// An autoregressive network in use.
 #[derive(Debug)]
@@ -54,18 +116,7 @@ impl<N: Autoregressive> AutoregressivePipeline<N> {
         conditions: Option<&Conditions>,
     ) -> Result<(f64, Option<Vec<u32>>)> {
         let conditional = self.net.conditional();
-        let known: &[&str] = match conditional {
-            true => &["class", "temperature"],
-            false => &["temperature"],
-        };
-        options.only(N::ID, known)?;
-        let temperature = options.temperature.unwrap_or(1.0);
-        if !(temperature.is_finite() && temperature > 0.0) {
-            return Err(Error::settings(
-                format!("a temperature of {temperature}"),
-                "it must be larger than zero; 1 leaves the distributions as they are",
-            ));
-        }
+        let temperature = temperature(N::ID, conditional, options)?;
         let classes = &self.spec.classes;
         let labels = match (conditional, conditions) {
             (false, _) => None,
@@ -74,7 +125,7 @@ impl<N: Autoregressive> AutoregressivePipeline<N> {
             }
             (true, _) => options.classes(numbers, classes)?,
         };
-        Ok((f64::from(temperature), labels))
+        Ok((temperature, labels))
     }
 
     /// The values of samples, `[n, c, h, w]`, drawn on all threads.
@@ -87,40 +138,16 @@ impl<N: Autoregressive> AutoregressivePipeline<N> {
     ) -> Result<Vec<u16>> {
         let conditions = known.map(|(_, conditions)| conditions);
         let (temperature, labels) = self.asked(numbers, options, conditions)?;
-        let known = known.map(|(known, _)| known);
-        let (shape, levels, net) = (self.spec.shape(), self.net.levels(), &self.net);
-        let [channels, height, width] = shape;
-        let (pixels, size) = (height * width, channels * height * width);
-        let threads = rayon::current_num_threads();
-        let many = numbers.len().div_ceil(threads).clamp(1, SIDE_BY_SIDE);
-        let starts: Vec<usize> = (0..numbers.len()).step_by(many).collect();
-        let mut values = Vec::with_capacity(numbers.len() * size);
-        for together in starts.chunks(threads) {
-            let drawn: Result<Vec<Vec<u16>>> = together
-                .par_iter()
-                .map(|start| {
-                    let rows = *start..(start + many).min(numbers.len());
-                    let labels = labels.as_ref().map(|labels| &labels[rows.clone()]);
-                    let ask = Sampling {
-                        shape,
-                        levels,
-                        seed: options.seed,
-                        numbers: &numbers[rows.clone()],
-                        temperature,
-                        known: known.map(|known| Known {
-                            values: &known.values[rows.start * size..rows.end * size],
-                            mask: &known.mask[rows.start * pixels..rows.end * pixels],
-                        }),
-                    };
-                    let mut stepper = net.stepper(rows.len(), labels);
-                    let drawn = sample(&mut *stepper, &ask).finite();
-                    drawn.map(|sampled| sampled.values)
-                })
-                .collect();
-            values.extend(drawn?.into_iter().flatten());
-            progress(values.len() / size, numbers.len());
-        }
-        Ok(values)
+        let ask = Sampling {
+            shape: self.spec.shape(),
+            levels: self.net.levels(),
+            seed: options.seed,
+            numbers,
+            temperature,
+            known: known.map(|(known, _)| known),
+        };
+        let stepper = |n: usize, labels: Option<&[u32]>| self.net.stepper(n, labels);
+        sample_on_threads(stepper, &ask, labels.as_deref(), progress)
     }
 
     /// Unit pixels as images.

@@ -28,6 +28,7 @@ mod networks;
 mod pairs;
 mod tables;
 mod twin;
+mod twin_autoregressive;
 mod twins_autoencoder;
 mod twins_bound;
 mod twins_cvae;

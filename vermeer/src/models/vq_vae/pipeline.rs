@@ -3,21 +3,17 @@
 use std::collections::BTreeMap;
 
 use burn::prelude::*;
-use rayon::prelude::*;
 use vermeer_image::{ImageBatch, Range};
 
 use super::{Prior, VqVae, VqVaeNet};
-use crate::autoregressive::{Sampling, sample};
+use crate::Result;
+use crate::autoregressive::{Sampling, sample_on_threads, temperature};
 use crate::models::vae::codes;
 use crate::registry::{DataSpec, Family};
 use crate::task::{
     Answer, Pipeline, Progress, Request, SampleOptions, Task, in_blocks, of_shape, rows_in_blocks,
     unsupported,
 };
-use crate::{Error, Result};
-
-/// Code maps a thread draws side by side, at most.
-const SIDE_BY_SIDE: usize = 16;
 
 /// A trained VQ-VAE with what it is used with.
 pub(super) struct VqVaePipeline {
@@ -32,89 +28,40 @@ impl VqVaePipeline {
         of_shape(images, self.spec.shape(), Range::Unit, &self.device)
     }
 
-    /// What the options say of temperature and classes.
-    fn asked(&self, numbers: &[u64], options: &SampleOptions) -> Result<(f64, Option<Vec<u32>>)> {
-        let conditional = self.net.config.conditional;
-        let known: &[&str] = match conditional {
-            true => &["class", "temperature"],
-            false => &["temperature"],
-        };
-        options.only(VqVae::INFO.id, known)?;
-        let temperature = options.temperature.unwrap_or(1.0);
-        if !(temperature.is_finite() && temperature > 0.0) {
-            return Err(Error::settings(
-                format!("a temperature of {temperature}"),
-                "it must be larger than zero; 1 leaves the distributions as they are",
-            ));
-        }
-        let labels = match conditional {
-            true => options.classes(numbers, &self.spec.classes)?,
-            false => None,
-        };
-        Ok((f64::from(temperature), labels))
-    }
-
-    /// The code maps of samples by their numbers, drawn on all threads.
-    fn draw(
-        &self,
-        numbers: &[u64],
-        options: &SampleOptions,
-        progress: Progress,
-    ) -> Result<BTreeMap<u64, Vec<u16>>> {
-        let (temperature, labels) = self.asked(numbers, options)?;
-        let map = self.net.config.map(&self.spec);
-        let (prior, levels) = (&self.prior, self.net.config.codes);
-        let threads = rayon::current_num_threads();
-        let many = numbers.len().div_ceil(threads).clamp(1, SIDE_BY_SIDE);
-        let starts: Vec<usize> = (0..numbers.len()).step_by(many).collect();
-        let mut maps = BTreeMap::new();
-        for together in starts.chunks(threads) {
-            let drawn: Result<Vec<Vec<u16>>> = together
-                .par_iter()
-                .map(|start| {
-                    let rows = *start..(start + many).min(numbers.len());
-                    let labels = labels.as_ref().map(|labels| &labels[rows.clone()]);
-                    let ask = Sampling {
-                        shape: map.shape(),
-                        levels,
-                        seed: options.seed,
-                        numbers: &numbers[rows.clone()],
-                        temperature,
-                        known: None,
-                    };
-                    let mut stepper = prior.stepper(rows.len(), labels);
-                    let drawn = sample(&mut *stepper, &ask).finite();
-                    drawn.map(|sampled| sampled.values)
-                })
-                .collect();
-            let drawn = drawn?;
-            let mut done = 0;
-            for (start, values) in together.iter().zip(&drawn) {
-                let own = values.chunks_exact(map.height * map.width);
-                for (number, values) in numbers[*start..].iter().zip(own) {
-                    maps.insert(*number, values.to_vec());
-                }
-                done = (start + many).min(numbers.len());
-            }
-            progress(done, numbers.len());
-        }
-        Ok(maps)
-    }
-
     fn generate(
         &self,
         numbers: &[u64],
         options: &SampleOptions,
         progress: Progress,
     ) -> Result<Tensor<4>> {
-        let maps = self.draw(numbers, options, progress)?;
-        let map = self.net.config.map(&self.spec);
-        let blank = vec![0; map.height * map.width];
+        let (config, map) = (&self.net.config, self.net.config.map(&self.spec));
+        let temperature = temperature(VqVae::INFO.id, config.conditional, options)?;
+        let labels = match config.conditional {
+            true => options.classes(numbers, &self.spec.classes)?,
+            false => None,
+        };
+        let ask = Sampling {
+            shape: map.shape(),
+            levels: config.codes,
+            seed: options.seed,
+            numbers,
+            temperature,
+            known: None,
+        };
+        let stepper = |n: usize, labels: Option<&[u32]>| self.prior.stepper(n, labels);
+        let drawn = sample_on_threads(stepper, &ask, labels.as_deref(), progress)?;
+        let size = map.height * map.width;
+        let maps: BTreeMap<u64, &[u16]> = numbers
+            .iter()
+            .copied()
+            .zip(drawn.chunks_exact(size))
+            .collect();
+        let blank = vec![0; size];
         in_blocks(numbers, |block| {
             // Samples of the block that nobody asked for are not drawn.
             let codes: Vec<u16> = block
                 .iter()
-                .flat_map(|number| maps.get(number).unwrap_or(&blank).iter().copied())
+                .flat_map(|number| maps.get(number).copied().unwrap_or(&blank).iter().copied())
                 .collect();
             let shape = [block.len(), map.height, map.width];
             Ok(self.net.decode(self.net.codes_of(&codes, shape)))
